@@ -72,7 +72,10 @@ type AgentRequest struct {
 	Seed   []byte   `msg:"seed"`   // 32 bytes, of the run; a host derives one per attempt
 	With   msgp.Raw `msg:"with"`   // map
 	Inputs msgp.Raw `msg:"inputs"` // map from port to array of values
-	Budget Budget   `msg:"budget"`
+	// Budget limits this node, RunBudget the whole run; the broker counts what
+	// was spent under each (spec/04 "Budgets").
+	Budget    Budget `msg:"budget"`
+	RunBudget Budget `msg:"run_budget"`
 	// Mode is ModeLive or ModeReplay. In a replay every answer comes from
 	// Tape and nothing leaves the sandbox (spec/04 "Trace and replay").
 	Mode string     `msg:"mode"`

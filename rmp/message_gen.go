@@ -651,8 +651,8 @@ func (z *AgentLog) Msgsize() (s int) {
 func (z *AgentRequest) MarshalMsg(b []byte) (o []byte, err error) {
 	o = msgp.Require(b, z.Msgsize())
 	// check for omitted fields
-	zb0001Len := uint32(13)
-	var zb0001Mask uint16 /* 13 bits */
+	zb0001Len := uint32(14)
+	var zb0001Mask uint16 /* 14 bits */
 	_ = zb0001Mask
 	if z.Digest == "" {
 		zb0001Len--
@@ -660,7 +660,7 @@ func (z *AgentRequest) MarshalMsg(b []byte) (o []byte, err error) {
 	}
 	if z.Tape == nil {
 		zb0001Len--
-		zb0001Mask |= 0x1000
+		zb0001Mask |= 0x2000
 	}
 	// variable map header, size zb0001Len
 	o = append(o, 0x80|uint8(zb0001Len))
@@ -719,10 +719,22 @@ func (z *AgentRequest) MarshalMsg(b []byte) (o []byte, err error) {
 		// string "deadline_ms"
 		o = append(o, 0xab, 0x64, 0x65, 0x61, 0x64, 0x6c, 0x69, 0x6e, 0x65, 0x5f, 0x6d, 0x73)
 		o = msgp.AppendInt64(o, z.Budget.DeadlineMillis)
+		// string "run_budget"
+		o = append(o, 0xaa, 0x72, 0x75, 0x6e, 0x5f, 0x62, 0x75, 0x64, 0x67, 0x65, 0x74)
+		// map header, size 3
+		// string "tokens"
+		o = append(o, 0x83, 0xa6, 0x74, 0x6f, 0x6b, 0x65, 0x6e, 0x73)
+		o = msgp.AppendInt64(o, z.RunBudget.Tokens)
+		// string "usd"
+		o = append(o, 0xa3, 0x75, 0x73, 0x64)
+		o = msgp.AppendFloat64(o, z.RunBudget.USD)
+		// string "deadline_ms"
+		o = append(o, 0xab, 0x64, 0x65, 0x61, 0x64, 0x6c, 0x69, 0x6e, 0x65, 0x5f, 0x6d, 0x73)
+		o = msgp.AppendInt64(o, z.RunBudget.DeadlineMillis)
 		// string "mode"
 		o = append(o, 0xa4, 0x6d, 0x6f, 0x64, 0x65)
 		o = msgp.AppendString(o, z.Mode)
-		if (zb0001Mask & 0x1000) == 0 { // if not omitted
+		if (zb0001Mask & 0x2000) == 0 { // if not omitted
 			// string "tape"
 			o = append(o, 0xa4, 0x74, 0x61, 0x70, 0x65)
 			o = msgp.AppendArrayHeader(o, uint32(len(z.Tape)))
@@ -956,37 +968,103 @@ func (z *AgentRequest) UnmarshalMsg(bts []byte) (o []byte, err error) {
 					}
 				}
 			}
-		case "mode":
+		case "run_budget":
 			if zb0001Dup[1]&(1<<3) != 0 {
-				err = msgp.WrapError(msgp.ErrDuplicateEntry, "Mode")
+				err = msgp.WrapError(msgp.ErrDuplicateEntry, "RunBudget")
 				return
 			}
 			zb0001Dup[1] |= 1 << 3
+			var zb0004 uint32
+			zb0004, bts, err = msgp.ReadMapHeaderBytes(bts)
+			if err != nil {
+				err = msgp.WrapError(err, "RunBudget")
+				return
+			}
+			if zb0004 > zdc5d9100limitMaps {
+				err = msgp.ErrLimitExceeded
+				return
+			}
+			var zb0004Dup [1]byte
+			for zb0004 > 0 {
+				zb0004--
+				field, bts, err = msgp.ReadMapKeyZC(bts)
+				if err != nil {
+					err = msgp.WrapError(err, "RunBudget")
+					return
+				}
+				switch msgp.UnsafeString(field) {
+				case "tokens":
+					if zb0004Dup[0]&(1<<0) != 0 {
+						err = msgp.WrapError(msgp.ErrDuplicateEntry, "RunBudget", "Tokens")
+						return
+					}
+					zb0004Dup[0] |= 1 << 0
+					z.RunBudget.Tokens, bts, err = msgp.ReadInt64Bytes(bts)
+					if err != nil {
+						err = msgp.WrapError(err, "RunBudget", "Tokens")
+						return
+					}
+				case "usd":
+					if zb0004Dup[0]&(1<<1) != 0 {
+						err = msgp.WrapError(msgp.ErrDuplicateEntry, "RunBudget", "USD")
+						return
+					}
+					zb0004Dup[0] |= 1 << 1
+					z.RunBudget.USD, bts, err = msgp.ReadFloat64Bytes(bts)
+					if err != nil {
+						err = msgp.WrapError(err, "RunBudget", "USD")
+						return
+					}
+				case "deadline_ms":
+					if zb0004Dup[0]&(1<<2) != 0 {
+						err = msgp.WrapError(msgp.ErrDuplicateEntry, "RunBudget", "DeadlineMillis")
+						return
+					}
+					zb0004Dup[0] |= 1 << 2
+					z.RunBudget.DeadlineMillis, bts, err = msgp.ReadInt64Bytes(bts)
+					if err != nil {
+						err = msgp.WrapError(err, "RunBudget", "DeadlineMillis")
+						return
+					}
+				default:
+					bts, err = msgp.Skip(bts)
+					if err != nil {
+						err = msgp.WrapError(err, "RunBudget")
+						return
+					}
+				}
+			}
+		case "mode":
+			if zb0001Dup[1]&(1<<4) != 0 {
+				err = msgp.WrapError(msgp.ErrDuplicateEntry, "Mode")
+				return
+			}
+			zb0001Dup[1] |= 1 << 4
 			z.Mode, bts, err = msgp.ReadStringBytes(bts)
 			if err != nil {
 				err = msgp.WrapError(err, "Mode")
 				return
 			}
 		case "tape":
-			if zb0001Dup[1]&(1<<4) != 0 {
+			if zb0001Dup[1]&(1<<5) != 0 {
 				err = msgp.WrapError(msgp.ErrDuplicateEntry, "Tape")
 				return
 			}
-			zb0001Dup[1] |= 1 << 4
-			var zb0004 uint32
-			zb0004, bts, err = msgp.ReadArrayHeaderBytes(bts)
+			zb0001Dup[1] |= 1 << 5
+			var zb0005 uint32
+			zb0005, bts, err = msgp.ReadArrayHeaderBytes(bts)
 			if err != nil {
 				err = msgp.WrapError(err, "Tape")
 				return
 			}
-			if zb0004 > zdc5d9100limitArrays {
+			if zb0005 > zdc5d9100limitArrays {
 				err = msgp.ErrLimitExceeded
 				return
 			}
-			if cap(z.Tape) >= int(zb0004) {
-				z.Tape = (z.Tape)[:zb0004]
+			if cap(z.Tape) >= int(zb0005) {
+				z.Tape = (z.Tape)[:zb0005]
 			} else {
-				z.Tape = make([]Hostcall, zb0004)
+				z.Tape = make([]Hostcall, zb0005)
 			}
 			for za0001 := range z.Tape {
 				bts, err = z.Tape[za0001].UnmarshalMsg(bts)
@@ -1009,7 +1087,7 @@ func (z *AgentRequest) UnmarshalMsg(bts []byte) (o []byte, err error) {
 
 // Msgsize returns an upper bound estimate of the number of bytes occupied by the serialized message
 func (z *AgentRequest) Msgsize() (s int) {
-	s = 1 + 4 + msgp.StringPrefixSize + len(z.Ref) + 5 + msgp.StringPrefixSize + len(z.Node) + 8 + msgp.Uint32Size + 9 + msgp.StringPrefixSize + len(z.TraceID) + 11 + msgp.StringPrefixSize + len(z.OpeningID) + 9 + msgp.StringPrefixSize + len(z.ReplyTo) + 7 + msgp.StringPrefixSize + len(z.Digest) + 5 + msgp.BytesPrefixSize + len(z.Seed) + 5 + z.With.Msgsize() + 7 + z.Inputs.Msgsize() + 7 + 1 + 7 + msgp.Int64Size + 4 + msgp.Float64Size + 12 + msgp.Int64Size + 5 + msgp.StringPrefixSize + len(z.Mode) + 5 + msgp.ArrayHeaderSize
+	s = 1 + 4 + msgp.StringPrefixSize + len(z.Ref) + 5 + msgp.StringPrefixSize + len(z.Node) + 8 + msgp.Uint32Size + 9 + msgp.StringPrefixSize + len(z.TraceID) + 11 + msgp.StringPrefixSize + len(z.OpeningID) + 9 + msgp.StringPrefixSize + len(z.ReplyTo) + 7 + msgp.StringPrefixSize + len(z.Digest) + 5 + msgp.BytesPrefixSize + len(z.Seed) + 5 + z.With.Msgsize() + 7 + z.Inputs.Msgsize() + 7 + 1 + 7 + msgp.Int64Size + 4 + msgp.Float64Size + 12 + msgp.Int64Size + 11 + 1 + 7 + msgp.Int64Size + 4 + msgp.Float64Size + 12 + msgp.Int64Size + 5 + msgp.StringPrefixSize + len(z.Mode) + 5 + msgp.ArrayHeaderSize
 	for za0001 := range z.Tape {
 		s += z.Tape[za0001].Msgsize()
 	}
