@@ -1,0 +1,170 @@
+package wasm
+
+import (
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"path"
+	"strings"
+
+	"lukechampine.com/blake3"
+)
+
+// Sizes that a bundle's files may have, in bytes.
+const (
+	manifestMax = 64 << 10
+	textFileMax = 1 << 20
+	moduleMax   = 64 << 20
+)
+
+// ManifestFile is the file that makes a folder a bundle.
+const ManifestFile = "manifest.toml"
+
+// Bundle is an agent as it lies on disk or in the binary, with every digest
+// checked.
+type Bundle struct {
+	Manifest *Manifest
+	Caps     *Caps  // what it asks for, not what it gets
+	Module   []byte // the WebAssembly binary
+	// ModuleDigest is the hex BLAKE3 of Module; Digest that of the whole
+	// bundle: manifest, capabilities, tools and schemas (and, through the
+	// manifest, the module).
+	ModuleDigest string
+	Digest       string
+	Origin       string // where it was found, for people
+	BuiltIn      bool   // it came with the binary
+}
+
+// LoadBundle reads and checks the bundle in folder dir of fsys. The entry
+// module may lie beside the folder (a path that starts with ../), because
+// several bundles may share one.
+func LoadBundle(fsys fs.FS, dir string) (*Bundle, error) {
+	src, err := readFile(fsys, path.Join(dir, ManifestFile), manifestMax)
+	if err != nil {
+		return nil, err
+	}
+	m, err := ParseManifest(path.Join(dir, ManifestFile), src)
+	if err != nil {
+		return nil, err
+	}
+	b := &Bundle{Manifest: m}
+	sum := &bundleSum{}
+	sum.add(ManifestFile, src)
+	for _, read := range []func(fs.FS, string, *bundleSum) error{
+		b.readCaps, b.readSchemas, b.readTools, b.readModule,
+	} {
+		if err := read(fsys, dir, sum); err != nil {
+			return nil, err
+		}
+	}
+	b.Digest = sum.hex()
+	return b, nil
+}
+
+func (b *Bundle) readCaps(fsys fs.FS, dir string, sum *bundleSum) error {
+	src, name, err := readRef(fsys, dir, b.Manifest.Caps, textFileMax)
+	if err != nil {
+		return err
+	}
+	sum.add("caps", src)
+	b.Caps, err = ParseCaps(name, src)
+	return err
+}
+
+func (b *Bundle) readSchemas(fsys fs.FS, dir string, sum *bundleSum) error {
+	schemas := map[string]json.RawMessage{}
+	for _, ref := range b.Manifest.schemaRefs() {
+		src, name, err := readRef(fsys, dir, FileRef{Path: ref}, textFileMax)
+		if err != nil {
+			return err
+		}
+		if !json.Valid(src) {
+			return errorf(CodeBundle, "%s: not JSON", name)
+		}
+		sum.add("schema/"+ref, src)
+		schemas[ref] = src
+	}
+	for _, ports := range []map[string]Port{b.Manifest.In, b.Manifest.Out} {
+		for name, p := range ports {
+			if p.SchemaRef != "" {
+				p.Type, p.Schema = AnyType, schemas[p.SchemaRef]
+				ports[name] = p
+			}
+		}
+	}
+	return nil
+}
+
+func (b *Bundle) readTools(fsys fs.FS, dir string, sum *bundleSum) error {
+	if b.Manifest.Tools == nil {
+		return nil
+	}
+	src, _, err := readRef(fsys, dir, *b.Manifest.Tools, textFileMax)
+	sum.add("tools", src)
+	return err
+}
+
+func (b *Bundle) readModule(fsys fs.FS, dir string, _ *bundleSum) error {
+	src, _, err := readRef(fsys, dir, b.Manifest.Entry, moduleMax)
+	b.Module, b.ModuleDigest = src, b.Manifest.Entry.Blake3
+	return err
+}
+
+// readRef reads a file that a manifest names and compares its digest.
+func readRef(fsys fs.FS, dir string, ref FileRef, most int64) ([]byte, string, error) {
+	name := path.Join(dir, ref.Path)
+	src, err := readFile(fsys, name, most)
+	if err != nil {
+		return nil, name, err
+	}
+	if got := hexSum(src); ref.Blake3 != "" && got != ref.Blake3 {
+		return nil, name, errorf(CodeDigest, "%s has BLAKE3 %s, but the manifest says %s",
+			name, got, ref.Blake3)
+	}
+	return src, name, nil
+}
+
+func readFile(fsys fs.FS, name string, most int64) ([]byte, error) {
+	f, err := fsys.Open(name)
+	if err != nil {
+		return nil, errorf(CodeBundle, "%s: %v", name, reason(err))
+	}
+	defer f.Close()
+	if st, err := f.Stat(); err != nil || !st.Mode().IsRegular() {
+		return nil, errorf(CodeBundle, "%s: not a regular file", name)
+	}
+	src, err := io.ReadAll(io.LimitReader(f, most+1))
+	if err != nil {
+		return nil, errorf(CodeBundle, "%s: %v", name, reason(err))
+	}
+	if int64(len(src)) > most {
+		return nil, errorf(CodeBundle, "%s: over %d bytes", name, most)
+	}
+	return src, nil
+}
+
+// reason is err without the operation and path that os puts around it.
+func reason(err error) error {
+	var pe *fs.PathError
+	if errors.As(err, &pe) {
+		return pe.Err
+	}
+	return err
+}
+
+func hexSum(b []byte) string {
+	sum := blake3.Sum256(b)
+	return hex.EncodeToString(sum[:])
+}
+
+// bundleSum is BLAKE3 over one line per part: its name and its own digest.
+type bundleSum struct{ lines strings.Builder }
+
+func (s *bundleSum) add(part string, content []byte) {
+	fmt.Fprintf(&s.lines, "%s %s\n", part, hexSum(content))
+}
+
+func (s *bundleSum) hex() string { return hexSum([]byte(s.lines.String())) }

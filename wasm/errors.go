@@ -1,0 +1,67 @@
+package wasm
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/runloop-os/runloop/rmp"
+)
+
+// Codes of an [Error]. Those with a colon name who ended a guest and how; they
+// are decided by what the host knows, never by the guest's exit code alone.
+const (
+	CodeDeadline      = "killed:deadline"     // the attempt's wall time is over
+	CodeCancelled     = "killed:cancelled"    // the run or the host stopped it
+	CodeOutputLimit   = "killed:output_limit" // more on stdout than allowed
+	CodeDiverged      = "killed:diverged"     // a replayed guest left its tape
+	CodeTrap          = "trap"                // a WebAssembly trap
+	CodeStackOverflow = "trap:stack_overflow" // runaway recursion
+	CodeExit          = "exit"                // the guest exited with a status
+	CodeOutputInvalid = "output_invalid"      // stdout is not one JSON document
+	CodeLoadRefused   = "load_refused"        // the module may not be run
+	CodeDigest        = "digest_mismatch"     // a file is not the one named
+	CodeBundle        = "bundle_invalid"      // manifest, caps or layout
+	CodeUnknownAgent  = "unknown_agent"       // no such bundle
+	CodeNotGranted    = "not_granted"         // nobody granted the bundle's caps
+	CodeDenied        = "denied"              // a capability is missing
+	CodeHost          = "host_error"          // a fault of ours
+	CodeRequest       = "invalid_request"     // the request makes no sense
+	CodeResponseSize  = "response_too_large"  // does not fit one frame
+	CodeUnavailable   = "unavailable"         // this host has no such backend
+	CodeInvalid       = "invalid"             // arguments of a hostcall
+	CodeUnknownOp     = "unknown_op"          // no such hostcall
+)
+
+// Error is a failure with a stable code and one line for people, free of
+// control characters. errors.Is matches on the code alone.
+type Error struct {
+	Code      string
+	Message   string
+	Retryable bool
+}
+
+// Error implements error.
+func (e *Error) Error() string { return e.Code + ": " + e.Message }
+
+// Is reports whether target is an *Error with the same code.
+func (e *Error) Is(target error) bool {
+	t, ok := target.(*Error)
+	return ok && t.Code == e.Code
+}
+
+func errorf(code, format string, args ...any) *Error {
+	return &Error{Code: code, Message: printable(fmt.Sprintf(format, args...))}
+}
+
+func (e *Error) wire() *rmp.AgentError {
+	return &rmp.AgentError{Code: e.Code, Message: e.Message, Retryable: e.Retryable}
+}
+
+// asError gives err a code: its own, or that of a fault of the host.
+func asError(err error) *Error {
+	var e *Error
+	if errors.As(err, &e) {
+		return e
+	}
+	return errorf(CodeHost, "%v", err)
+}
