@@ -2,5 +2,21 @@
 // configuration and wires the rooms together. It has no business logic.
 package runloop
 
+import (
+	"context"
+	"os"
+)
+
+// version is set by the linker.
+var version = "dev"
+
 // Main runs the applet that args name and returns its exit code (spec/06).
-func Main(args []string) int { return 0 }
+// args[0] is the name the program was called by.
+func Main(args []string) int {
+	return dispatch(context.Background(), osIO(), args)
+}
+
+// osIO is the process's own streams.
+func osIO() *IO {
+	return &IO{Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr, Environ: os.Environ()}
+}

@@ -1,0 +1,65 @@
+package main
+
+// What travels between the agents of compose_email. The manifests name these
+// as content types.
+
+// contact is toolresult.contacts.resolved.v1. A stub has no address and a
+// confidence of at most stubConfidence.
+type contact struct {
+	ContactID   string     `json:"contact_id"`
+	Name        string     `json:"name"`
+	Email       string     `json:"email"`
+	Org         string     `json:"org,omitempty"`
+	Confidence  float64    `json:"confidence"` // 0..1
+	LastEventID int64      `json:"last_event_id,omitempty"`
+	RunnersUp   []runnerUp `json:"runners_up,omitempty"` // the best first
+}
+
+// runnerUp is another contact that the query could have meant.
+type runnerUp struct {
+	ContactID  string  `json:"contact_id"`
+	Name       string  `json:"name"`
+	Org        string  `json:"org,omitempty"`
+	Confidence float64 `json:"confidence"`
+}
+
+// stubConfidence is the most that a contact gets which is nobody we know.
+const stubConfidence = 0.4
+
+func (c *contact) stub() bool { return c.Email == "" || c.Confidence <= stubConfidence }
+
+// bundle is observation.context.bundle.v1.
+type bundle struct {
+	Topic    string    `json:"topic"`
+	Snippets []snippet `json:"snippets"`
+}
+
+// snippet is a piece of the knowledge base and the event it comes from.
+type snippet struct {
+	Title   string `json:"title"`
+	Excerpt string `json:"excerpt"`
+	EventID int64  `json:"event_id"`
+}
+
+// draft is artifact.draft.email.v1.
+type draft struct {
+	ArtifactID string  `json:"artifact_id"`
+	Path       string  `json:"path"`
+	SHA256     string  `json:"sha256"`
+	Subject    string  `json:"subject"`
+	BodyMD     string  `json:"body_md"`
+	Rationale  string  `json:"rationale"`
+	Citations  []int64 `json:"citations"` // event ids
+	WordCount  int     `json:"word_count"`
+}
+
+// review is critique.review.v1.
+type review struct {
+	OK    bool        `json:"ok"`
+	Notes reviewNotes `json:"notes"`
+}
+
+type reviewNotes struct {
+	Summary     string   `json:"summary"`
+	Suggestions []string `json:"suggestions"`
+}

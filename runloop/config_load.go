@@ -1,0 +1,255 @@
+package runloop
+
+import (
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/knadh/koanf/v2"
+)
+
+// systemConfig is the file whose policy binds everybody.
+const systemConfig = "/etc/runloop/config.yaml"
+
+// Layer is one source of configuration.
+type Layer struct {
+	Name  string `json:"name"`  // a path, "defaults", "environment" or "flags"
+	State string `json:"state"` // loaded, absent, unused
+	Note  string `json:"note,omitempty"`
+
+	values map[string]any
+}
+
+// Loaded is the configuration, what it was made of and what to warn about.
+type Loaded struct {
+	Config
+	Layers   []Layer
+	Warnings []string
+	// Origin tells for each key, in its dotted form, which layer its value
+	// comes from.
+	Origin map[string]string
+
+	merged *koanf.Koanf
+}
+
+// configSource is what configuration is read from: a test has its own.
+type configSource struct {
+	environ []string // KEY=value
+	home    string   // "" when HOME is not set
+	system  string   // the system's file
+	flags   map[string]any
+}
+
+func osConfigSource() configSource {
+	return configSource{environ: os.Environ(), home: os.Getenv("HOME"), system: systemConfig}
+}
+
+// load reads all layers, later ones over earlier ones (spec/06).
+func (s configSource) load() (*Loaded, error) {
+	l := &Loaded{Origin: map[string]string{}, merged: koanf.New(".")}
+	l.add(Layer{Name: "defaults", State: "loaded", values: defaultConfig()})
+	if err := s.addFiles(l); err != nil {
+		return nil, err
+	}
+	env, warnings, err := envLayer(s.environ)
+	if err != nil {
+		return nil, err
+	}
+	l.Warnings = append(l.Warnings, warnings...)
+	l.add(Layer{Name: "environment", State: "loaded", values: env})
+	if len(s.flags) > 0 {
+		l.add(Layer{Name: "flags", State: "loaded", values: s.flags})
+	}
+	for _, layer := range l.Layers {
+		if err := l.merged.Load(mapProvider(layer.values), nil); err != nil {
+			return nil, usageErrorf("config %s: %v", layer.Name, err)
+		}
+	}
+	if err := l.merged.Unmarshal("", &l.Config); err != nil {
+		return nil, usageErrorf("config: %v", err)
+	}
+	if err := l.check(s.system); err != nil {
+		return nil, err
+	}
+	return l, l.resolvePaths(s.home)
+}
+
+// addFiles adds the file that RUNLOOP_CONFIG names, or else the system's and
+// the user's.
+func (s configSource) addFiles(l *Loaded) error {
+	files := []string{s.system}
+	if s.home != "" {
+		files = append(files, filepath.Join(s.home, ".runloop", "config.yaml"))
+	}
+	if file := s.getenv("RUNLOOP_CONFIG"); file != "" {
+		for _, f := range files {
+			l.Layers = append(l.Layers, Layer{Name: f, State: "unused", Note: "RUNLOOP_CONFIG is set"})
+		}
+		if _, err := os.Stat(file); err != nil {
+			return usageErrorf("RUNLOOP_CONFIG: %v", err)
+		}
+		files = []string{file}
+	}
+	for _, f := range files {
+		if err := l.addFile(f); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (s configSource) getenv(key string) string {
+	for _, kv := range s.environ {
+		if k, v, _ := strings.Cut(kv, "="); k == key {
+			return v
+		}
+	}
+	return ""
+}
+
+func (l *Loaded) addFile(name string) error {
+	src, err := os.ReadFile(name)
+	if errors.Is(err, fs.ErrNotExist) {
+		l.Layers = append(l.Layers, Layer{Name: name, State: "absent"})
+		return nil
+	}
+	if err != nil {
+		return usageErrorf("config: %v", err)
+	}
+	values, warnings, err := parseConfigFile(name, src)
+	if err != nil {
+		return err
+	}
+	l.Warnings = append(l.Warnings, warnings...)
+	l.add(Layer{Name: name, State: "loaded", values: values})
+	return nil
+}
+
+func (l *Loaded) add(layer Layer) {
+	l.Layers = append(l.Layers, layer)
+	flatten("", layer.values, func(key string, _ any) { l.Origin[key] = layer.Name })
+}
+
+// flatten calls f for every leaf of a nested map; a list is a leaf.
+func flatten(prefix string, m map[string]any, f func(key string, value any)) {
+	for k, v := range m {
+		key := strings.TrimPrefix(prefix+"."+k, ".")
+		if sub, ok := v.(map[string]any); ok {
+			flatten(key, sub, f)
+			continue
+		}
+		f(key, v)
+	}
+}
+
+// mapProvider hands koanf a map that was read already.
+type mapProvider map[string]any
+
+func (p mapProvider) ReadBytes() ([]byte, error)    { return nil, errors.New("not bytes") }
+func (p mapProvider) Read() (map[string]any, error) { return p, nil }
+
+// resolvePaths makes the configured paths absolute. What lives below the work
+// folder by default follows it when it is moved.
+func (l *Loaded) resolvePaths(home string) error {
+	if l.KB.RootDir == "" {
+		l.KB.RootDir = filepath.Join(l.Runtime.Workdir, "pog")
+	}
+	if l.Security.Secrets.Root == "" {
+		l.Security.Secrets.Root = filepath.Join(l.Runtime.Workdir, "secrets")
+	}
+	paths := []*string{&l.Runtime.Workdir, &l.KB.RootDir, &l.Security.Secrets.Root,
+		&l.Runtime.SocketPath, &l.Runtime.SocketsDir, &l.Logging.File}
+	for _, list := range [][]string{l.Openings.SearchDirs, l.Agents.SearchDirs} {
+		for i := range list {
+			paths = append(paths, &list[i])
+		}
+	}
+	for _, p := range paths {
+		if err := resolvePath(p, home); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func resolvePath(p *string, home string) error {
+	if *p == "~" || strings.HasPrefix(*p, "~/") {
+		if home == "" {
+			return usageErrorf("HOME is not set, but %q needs it; set HOME, or RUNLOOP__RUNTIME__WORKDIR "+
+				"and search_dirs to absolute paths", *p)
+		}
+		*p = filepath.Join(home, (*p)[1:])
+	}
+	if *p == "" {
+		return nil
+	}
+	abs, err := filepath.Abs(*p)
+	if err != nil {
+		return usageErrorf("config: %s: %v", *p, err)
+	}
+	*p = abs
+	return nil
+}
+
+// check refuses values that make no sense and values that go past the policy
+// of the system's file.
+func (l *Loaded) check(system string) error {
+	if l.Version != 1 {
+		return usageErrorf("config: version %d is not known; this program reads version 1", l.Version)
+	}
+	for _, c := range []struct {
+		bad bool
+		key string
+		say string
+	}{
+		{l.Runtime.MaxParallel < 0, "runtime.max_parallel", "must not be negative"},
+		{l.Models.Broker.Budgets.DefaultTokens < 0, "models.broker.budgets.default_tokens", "must not be negative"},
+		{l.Models.Broker.Budgets.HardCapUSD < 0, "models.broker.budgets.hard_cap_usd", "must not be negative"},
+		{l.Models.Broker.Cache.Capacity < 0, "models.broker.cache.capacity", "must not be negative"},
+		{l.Runtime.Workdir == "", "runtime.workdir", "must not be empty"},
+	} {
+		if c.bad {
+			return usageErrorf("config: %s (from %s) %s", c.key, l.Origin[c.key], c.say)
+		}
+	}
+	return l.checkPolicy(system)
+}
+
+// checkPolicy compares the outcome with the limits of the system's file alone:
+// a policy in another layer may tighten, and can be undone by who wrote it.
+func (l *Loaded) checkPolicy(system string) error {
+	limits := koanf.New(".")
+	for _, layer := range l.Layers {
+		if layer.Name == system && layer.values != nil {
+			if err := limits.Load(mapProvider(layer.values), nil); err != nil {
+				return usageErrorf("config %s: %v", system, err)
+			}
+		}
+	}
+	b := &l.Models.Broker.Budgets
+	over := func(key string, limit, value float64) bool {
+		return limits.Exists(key) && (value > limit || value == 0)
+	}
+	for _, c := range []struct {
+		policy, key string
+		broken      bool
+	}{
+		{"policy.confirm_external_actions", "security.confirm_external_actions",
+			limits.Bool("policy.confirm_external_actions") && !l.Security.ConfirmExternalActions},
+		{"policy.allow_unsigned_agents", "security.allow_unsigned_agents",
+			limits.Exists("policy.allow_unsigned_agents") &&
+				!limits.Bool("policy.allow_unsigned_agents") && l.Security.AllowUnsignedAgents},
+		{"policy.default_tokens", "models.broker.budgets.default_tokens",
+			over("policy.default_tokens", limits.Float64("policy.default_tokens"), float64(b.DefaultTokens))},
+		{"policy.hard_cap_usd", "models.broker.budgets.hard_cap_usd",
+			over("policy.hard_cap_usd", limits.Float64("policy.hard_cap_usd"), b.HardCapUSD)},
+	} {
+		if c.broken {
+			return usageErrorf("config: %s (from %s) goes past %s in %s",
+				c.key, l.Origin[c.key], c.policy, system)
+		}
+	}
+	return nil
+}

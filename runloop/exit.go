@@ -1,0 +1,52 @@
+package runloop
+
+import (
+	"errors"
+	"fmt"
+)
+
+// Exit codes (spec/06).
+const (
+	exitOK          = 0
+	exitFailed      = 1   // the run or the check failed
+	exitUsage       = 2   // wrong usage, invalid opening, parameters or config
+	exitNoDaemon    = 3   // the daemon cannot be reached
+	exitDeclined    = 4   // denied or declined
+	exitNotFound    = 5   // no such thing
+	exitRouteShell  = 10  // rlp route: shell
+	exitRouteAgent  = 11  // rlp route: agent
+	exitInterrupted = 130 // by Ctrl-C
+)
+
+// exitError is an error with the exit code that it means. An empty message is
+// for failures that were shown already.
+type exitError struct {
+	code int
+	err  error
+}
+
+func (e *exitError) Error() string { return e.err.Error() }
+func (e *exitError) Unwrap() error { return e.err }
+
+func exitErrorf(code int, format string, args ...any) error {
+	return &exitError{code: code, err: fmt.Errorf(format, args...)}
+}
+
+func usageErrorf(format string, args ...any) error {
+	return exitErrorf(exitUsage, format, args...)
+}
+
+// errShown ends a command whose failure the user has seen already.
+var errShown = errors.New("shown")
+
+// exitCode is the code that err means; errors that name none mean failed.
+func exitCode(err error) int {
+	var e *exitError
+	switch {
+	case err == nil:
+		return exitOK
+	case errors.As(err, &e):
+		return e.code
+	}
+	return exitFailed
+}

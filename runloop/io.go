@@ -1,0 +1,73 @@
+package runloop
+
+import (
+	"fmt"
+	"io"
+	"os"
+	"strings"
+
+	"golang.org/x/term"
+)
+
+// IO is what a command may read and write. Commands never touch the process's
+// own streams, so that a test can hold all of them.
+//
+// The rules for what goes where: results on Stdout, everything else on Stderr;
+// an error is one line that begins with the applet's name, lower case, without
+// a period, and ends with what to do next; text that came from an agent, a
+// model, a file or the network goes through [printable] first.
+type IO struct {
+	Stdin   io.Reader
+	Stdout  io.Writer
+	Stderr  io.Writer
+	Environ []string
+}
+
+// getenv is the value of a variable, "" when it is not set.
+func (o *IO) getenv(key string) string {
+	return configSource{environ: o.Environ}.getenv(key)
+}
+
+// isTerminal reports whether a stream of the IO is a terminal that can be
+// talked to: TERM=dumb is none.
+func (o *IO) isTerminal(stream any) bool {
+	f, ok := stream.(*os.File)
+	return ok && term.IsTerminal(int(f.Fd())) && o.getenv("TERM") != "dumb"
+}
+
+// interactive reports whether a person can be asked something.
+func (o *IO) interactive() bool {
+	return o.isTerminal(o.Stdin) && o.isTerminal(o.Stderr)
+}
+
+// live reports whether a view that redraws itself makes sense.
+func (o *IO) live() bool {
+	return o.isTerminal(o.Stdout) && o.isTerminal(o.Stderr) && o.getenv("CI") == ""
+}
+
+// colour reports whether a stream gets colours (https://no-color.org).
+func (o *IO) colour(stream any) bool {
+	if o.getenv("NO_COLOR") != "" {
+		return false
+	}
+	return o.isTerminal(stream) || o.getenv("CLICOLOR_FORCE") != ""
+}
+
+// width is the columns of a terminal, or fallback.
+func (o *IO) width(stream any, fallback int) int {
+	f, ok := stream.(*os.File)
+	if !ok {
+		return fallback
+	}
+	w, _, err := term.GetSize(int(f.Fd()))
+	if err != nil || w < 1 {
+		return fallback
+	}
+	return w
+}
+
+// warnf writes one diagnostic line.
+func (o *IO) warnf(format string, args ...any) {
+	line := strings.TrimRight(fmt.Sprintf(format, args...), "\n")
+	fmt.Fprintf(o.Stderr, "runloop: %s\n", printable(line))
+}

@@ -1,0 +1,121 @@
+package tui
+
+import (
+	"encoding/json"
+	"fmt"
+	"time"
+)
+
+// Event is one run event (spec/02 "Run events"), as NDJSON has it.
+type Event struct {
+	TSMillis  int64           `json:"ts_ms"`
+	TraceID   string          `json:"trace_id"`
+	OpeningID string          `json:"opening_id"`
+	Kind      string          `json:"kind"`
+	Level     string          `json:"level"`
+	Message   string          `json:"message"`
+	Meta      json.RawMessage `json:"meta"`
+}
+
+// meta are the fields of all kinds of events that a view shows.
+type meta struct {
+	OpeningName string          `json:"opening_name"`
+	NodeIDs     []string        `json:"node_ids"`
+	Node        string          `json:"node"`
+	Attempt     int             `json:"attempt"`
+	Chunk       string          `json:"chunk"`
+	Stream      string          `json:"stream"`
+	Status      string          `json:"status"`
+	DurationMS  int64           `json:"duration_ms"`
+	Error       json.RawMessage `json:"error"`
+	Tokens      int64           `json:"tokens"`
+	Reason      string          `json:"reason"`
+	Summary     string          `json:"summary"`
+	Approved    bool            `json:"approved"`
+	By          string          `json:"by"`
+}
+
+// Run is the state of one run.
+type Run struct {
+	TraceID  string
+	Opening  string
+	Status   string // "" while it runs
+	Message  string // why it ended as it did
+	Started  time.Time
+	Duration time.Duration
+	Nodes    []*Node // in the order of the file, where that is known
+	Waiting  string  // the action that waits for a person, if any
+
+	byID map[string]*Node
+}
+
+// Node is the state of one node.
+type Node struct {
+	ID       string
+	Status   string // waiting, running, ok, error, skipped, cancelled
+	Attempt  int
+	Started  time.Time
+	Duration time.Duration
+	Tokens   int64
+	Detail   string // the last thing it said, or why it failed
+}
+
+// Apply takes one event in. Kinds that it does not know change nothing.
+func (r *Run) Apply(e *Event) error {
+	var m meta
+	if len(e.Meta) > 0 {
+		if err := json.Unmarshal(e.Meta, &m); err != nil {
+			return fmt.Errorf("event %s: %w", e.Kind, err)
+		}
+	}
+	at := time.UnixMilli(e.TSMillis)
+	switch e.Kind {
+	case "run.started":
+		r.TraceID, r.Opening, r.Started = e.TraceID, m.OpeningName, at
+		for _, id := range m.NodeIDs {
+			r.node(id)
+		}
+	case "run.finished":
+		r.Status, r.Message = m.Status, e.Message
+		r.Duration = time.Duration(m.DurationMS) * time.Millisecond
+	case "action.requested":
+		r.Waiting = e.Message
+	case "action.decided":
+		r.Waiting = ""
+	default:
+		if m.Node != "" {
+			r.node(m.Node).apply(e.Kind, e.Message, &m, at)
+		}
+	}
+	return nil
+}
+
+func (r *Run) node(id string) *Node {
+	if n := r.byID[id]; n != nil {
+		return n
+	}
+	if r.byID == nil {
+		r.byID = map[string]*Node{}
+	}
+	n := &Node{ID: id, Status: "waiting"}
+	r.byID[id] = n
+	r.Nodes = append(r.Nodes, n)
+	return n
+}
+
+func (n *Node) apply(kind, message string, m *meta, at time.Time) {
+	switch kind {
+	case "node.started":
+		n.Status, n.Attempt, n.Started, n.Detail = "running", m.Attempt, at, ""
+	case "node.stderr", "node.log":
+		n.Detail = m.Chunk
+	case "node.retry":
+		n.Status, n.Detail = "waiting", message
+	case "node.finished":
+		n.Status, n.Attempt, n.Tokens = m.Status, max(n.Attempt, m.Attempt), m.Tokens
+		n.Duration = time.Duration(m.DurationMS) * time.Millisecond
+		if n.Status != "ok" {
+			n.Detail = message
+		}
+	}
+}

@@ -1,0 +1,271 @@
+package wasm
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"encoding/binary"
+	"encoding/json"
+	"slices"
+	"strings"
+	"time"
+
+	"lukechampine.com/blake3"
+
+	"github.com/runloop-os/runloop/rmp"
+)
+
+// attempt is one run of one bundle for one node: what the request said, put
+// into the form that the sandbox and the guest want.
+type attempt struct {
+	req     *rmp.AgentRequest
+	bundle  *Bundle
+	caps    *Caps
+	limits  Limits
+	with    map[string]json.RawMessage
+	inputs  json.RawMessage
+	tape    *tape
+	clock   *clock
+	watch   *stopwatch
+	door    *door
+	emit    func(rmp.AgentLog)
+	stdout  output
+	stderr  output
+	started time.Time
+}
+
+// newAttempt reads what the request carries. The bundle and capabilities are
+// settled before; services answer its hostcalls.
+func newAttempt(req *rmp.AgentRequest, b *Bundle, caps *Caps, s *Services) (*attempt, error) {
+	a := &attempt{req: req, bundle: b, caps: caps, started: time.Now()}
+	if len(req.Seed) != 32 {
+		return nil, errorf(CodeRequest, "the seed has %d bytes, not 32", len(req.Seed))
+	}
+	with, err := rmp.AppendJSON(nil, orEmptyMap(req.With))
+	if err == nil {
+		err = json.Unmarshal(with, &a.with)
+	}
+	if err != nil {
+		return nil, errorf(CodeRequest, "with: %v", err)
+	}
+	if a.inputs, err = rmp.AppendJSON(nil, orEmptyMap(req.Inputs)); err != nil {
+		return nil, errorf(CodeRequest, "inputs: %v", err)
+	}
+	a.tape = &tape{replay: req.Mode == rmp.ModeReplay, calls: slices.Clone(req.Tape)}
+	if a.clock, err = a.newClock(s); err != nil {
+		return nil, err
+	}
+	a.door = &door{
+		open: true, services: s, tape: a.tape, emit: a.logLine,
+		caller: Caller{
+			Agent: b.Manifest.Name, TraceID: req.TraceID, OpeningID: req.OpeningID,
+			Node: req.Node, Attempt: req.Attempt, InputsHash: hexSum(a.inputs),
+			Caps: caps, Budget: req.Budget, RunBudget: req.RunBudget,
+		},
+	}
+	return a, nil
+}
+
+func orEmptyMap(raw []byte) []byte {
+	if len(raw) == 0 {
+		return emptyMap
+	}
+	return raw
+}
+
+// newClock is the time that the attempt's capabilities give it. In a replay
+// the readings are taken off the tape, where they are the last entry.
+func (a *attempt) newClock(s *Services) (*clock, error) {
+	if !a.tape.replay {
+		if a.caps.Time {
+			return newRealClock(s.Now), nil
+		}
+		return newVirtualClock(), nil
+	}
+	n := len(a.tape.calls)
+	if n == 0 || a.tape.calls[n-1].Op != opClock {
+		return newVirtualClock(), nil
+	}
+	var readings []int64
+	asJSON, err := rmp.AppendJSON(nil, a.tape.calls[n-1].OK)
+	if err == nil {
+		err = json.Unmarshal(asJSON, &readings)
+	}
+	if err != nil {
+		return nil, errorf(CodeRequest, "tape: %s: %v", opClock, err)
+	}
+	a.tape.calls = a.tape.calls[:n-1]
+	return newReplayClock(readings), nil
+}
+
+// run runs the attempt to its end in module m, within the time it has.
+func (a *attempt) run(ctx context.Context, m *Module) (ending, error) {
+	ctx, watch := newStopwatch(ctx, a.wallTime())
+	defer watch.stop()
+	a.watch, a.door.watch = watch, watch
+	stdin, err := a.stdinDocument()
+	if err != nil {
+		return ending{}, err
+	}
+	a.openStreams()
+	end := m.run(ctx, a.guest(m, stdin), len(stdin))
+	a.stdout.close()
+	a.stderr.close()
+	a.finishTape()
+	return end, nil
+}
+
+// wallTime is the least of the manifest's limit and what the run has left.
+func (a *attempt) wallTime() time.Duration {
+	d := time.Duration(a.limits.WallMS) * time.Millisecond
+	if left := a.req.Budget.DeadlineMillis; left > 0 {
+		d = min(d, time.Duration(left)*time.Millisecond)
+	}
+	return d
+}
+
+func (a *attempt) openStreams() {
+	a.stdout = output{
+		limit: a.limits.StdoutKB << 10, keep: true,
+		emit:    func(chunk string) { a.log(rmp.StreamStdout, "", chunk, nil) },
+		onLimit: func() { a.watch.kill(errOutputLimit) },
+	}
+	a.stderr = output{
+		limit: a.limits.StdoutKB << 10,
+		emit:  func(chunk string) { a.log(rmp.StreamStderr, "", chunk, nil) },
+	}
+}
+
+func (a *attempt) guest(m *Module, stdin []byte) *guest {
+	g := &guest{
+		args:   a.argv(),
+		stdin:  bytes.NewReader(stdin),
+		stdout: &a.stdout, stderr: &a.stderr,
+		clock: a.clock, random: newRandom(a.seed()), door: a.door,
+		memory: uint64(a.limits.MemoryMB) << 20,
+	}
+	if m.life == LifeCommand {
+		g.args = append(g.args, a.flags()...)
+		g.env = map[string]string{"RUNLOOP_NODE_INPUT": a.withJSON()}
+	}
+	return g
+}
+
+// seed is the attempt's own: of the run, the node and the attempt.
+func (a *attempt) seed() [32]byte {
+	b := append([]byte("runloop attempt\x00"), a.req.Seed...)
+	b = binary.BigEndian.AppendUint32(b, a.req.Attempt)
+	return blake3.Sum256(append(b, a.req.Node...))
+}
+
+func (a *attempt) argv() []string {
+	if len(a.bundle.Manifest.Args) > 0 {
+		return slices.Clone(a.bundle.Manifest.Args)
+	}
+	return []string{a.bundle.Manifest.Name}
+}
+
+// flags gives the with map as --key value, strings as they are and the rest as
+// JSON, sorted by key.
+func (a *attempt) flags() []string {
+	var out []string
+	for _, key := range sortedKeys(a.with) {
+		value := string(a.with[key])
+		var s string
+		if json.Unmarshal(a.with[key], &s) == nil && value != "null" {
+			value = s
+		}
+		if strings.ContainsRune(key+value, 0) {
+			continue // argv cannot carry it; stdin does
+		}
+		out = append(out, "--"+key, value)
+	}
+	return out
+}
+
+func sortedKeys[K cmp.Ordered, V any](m map[K]V) []K {
+	keys := make([]K, 0, len(m))
+	for k := range m {
+		keys = append(keys, k)
+	}
+	slices.Sort(keys)
+	return keys
+}
+
+func (a *attempt) withJSON() string {
+	b, err := json.Marshal(a.with)
+	if err != nil {
+		return "{}" // cannot be: every value was read from JSON
+	}
+	return string(b)
+}
+
+// stdinDocument is the one document a guest finds on stdin (spec/03).
+func (a *attempt) stdinDocument() ([]byte, error) {
+	b, err := json.Marshal(struct {
+		V         int                        `json:"v"`
+		Agent     string                     `json:"agent"`
+		Node      string                     `json:"node"`
+		Attempt   uint32                     `json:"attempt"`
+		TraceID   string                     `json:"trace_id"`
+		OpeningID string                     `json:"opening_id"`
+		With      map[string]json.RawMessage `json:"with"`
+		Inputs    json.RawMessage            `json:"inputs"`
+		Budget    rmp.Budget                 `json:"budget"`
+	}{
+		1, a.bundle.Manifest.Name, a.req.Node, a.req.Attempt, a.req.TraceID, a.req.OpeningID,
+		a.with, a.inputs, a.req.Budget,
+	})
+	if err != nil {
+		return nil, errorf(CodeRequest, "%v", err)
+	}
+	return b, nil
+}
+
+// finishTape puts the clock's readings at the end of a recording, and notes
+// what a replay left unasked.
+func (a *attempt) finishTape() {
+	if a.tape.replay {
+		a.tape.finish()
+		if a.clock.ranOut || len(a.clock.readings) > 0 {
+			a.tape.diverge(nil, &rmp.Hostcall{Op: opClock, Args: emptyMap})
+		}
+		return
+	}
+	if a.clock.cut {
+		a.tape.cut, a.tape.calls = true, nil
+	}
+	if len(a.clock.readings) > 0 && !a.tape.cut {
+		readings, err := marshalMsgpack(a.clock.readings)
+		if err != nil {
+			a.tape.cut = true
+			return
+		}
+		a.tape.record(rmp.Hostcall{Op: opClock, Args: emptyMap, OK: readings})
+	}
+}
+
+// log sends one chunk of the guest's output on its way.
+func (a *attempt) log(stream, level, chunk string, fields []byte) {
+	if a.emit == nil {
+		return
+	}
+	a.emit(rmp.AgentLog{
+		TraceID: a.req.TraceID, Node: a.req.Node, Agent: a.bundle.Manifest.Name,
+		Attempt: a.req.Attempt, Stream: stream, Level: level, Chunk: chunk, Fields: fields,
+	})
+}
+
+// logLine is the log hostcall; fields is a JSON object or nothing.
+func (a *attempt) logLine(level, message string, fields []byte) {
+	var packed []byte
+	if len(fields) > 0 {
+		packed, _ = rmp.AppendMsgpack(nil, fields) // what cannot be packed is left out
+	}
+	for len(message) > chunkMax {
+		n := wholeRunes([]byte(message[:chunkMax]))
+		a.log(rmp.StreamLog, level, message[:n], nil)
+		message = message[n:]
+	}
+	a.log(rmp.StreamLog, level, message, packed)
+}

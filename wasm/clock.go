@@ -1,0 +1,87 @@
+package wasm
+
+import "time"
+
+// virtualStep is how far the virtual clock moves at each reading. A guest that
+// waits for time to pass by reading the clock gets somewhere, and two runs of
+// the same guest read the same times.
+const virtualStep = time.Microsecond
+
+// clockReadingsMax bounds the readings that are put on a tape.
+const clockReadingsMax = 100_000
+
+// clock is the time of one attempt. Without the time capability it is virtual:
+// it starts at 0 and knows nothing of the host. With it, readings are real and
+// recorded, or in a replay taken from the record. A guest has one thread, so a
+// clock has no lock.
+type clock struct {
+	now      func() time.Time // nil: virtual
+	start    time.Time
+	nanos    int64   // virtual time so far
+	readings []int64 // nanoseconds, recorded or still to be replayed
+	replay   bool
+	cut      bool // more readings than a tape takes
+	ranOut   bool // a replay asked for a reading that was not recorded
+}
+
+func newVirtualClock() *clock { return &clock{} }
+
+func newRealClock(now func() time.Time) *clock {
+	return &clock{now: now, start: now()}
+}
+
+func newReplayClock(readings []int64) *clock {
+	return &clock{readings: readings, replay: true}
+}
+
+// walltime is WASI's realtime clock: seconds and nanoseconds since the epoch.
+func (c *clock) walltime() (sec int64, nsec int32) {
+	ns := c.read(func(t time.Time) int64 { return t.UnixNano() })
+	return ns / 1e9, int32(ns % 1e9)
+}
+
+// nanotime is WASI's monotonic clock.
+func (c *clock) nanotime() int64 {
+	return c.read(func(t time.Time) int64 { return int64(t.Sub(c.start)) })
+}
+
+func (c *clock) read(of func(time.Time) int64) int64 {
+	switch {
+	case c.replay:
+		return c.nextReading()
+	case c.now == nil:
+		c.nanos += int64(virtualStep)
+		return c.nanos
+	}
+	ns := of(c.now())
+	if len(c.readings) < clockReadingsMax {
+		c.readings = append(c.readings, ns)
+	} else {
+		c.cut = true
+	}
+	return ns
+}
+
+func (c *clock) nextReading() int64 {
+	if len(c.readings) == 0 {
+		c.ranOut = true
+		return 0
+	}
+	ns := c.readings[0]
+	c.readings = c.readings[1:]
+	return ns
+}
+
+// slept moves the virtual clock by the time a guest has slept.
+func (c *clock) slept(d time.Duration) {
+	if c.now == nil && !c.replay {
+		c.nanos += int64(d)
+	}
+}
+
+// continueFrom lets monotonic time go on where an earlier clock of the same
+// instance stands.
+func (c *clock) continueFrom(before *clock) {
+	c.nanos += before.nanos
+	c.start = c.start.Add(-time.Duration(before.nanos))
+}

@@ -1,0 +1,205 @@
+package wasm
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/tetratelabs/wazero/api"
+
+	"github.com/runloop-os/runloop/rmp"
+)
+
+// Bounds of the hostcall door.
+const (
+	requestMax   = 1 << 20 // bytes of one request
+	responseMax  = 4 << 20 // bytes of one answer
+	callsASecond = 5_000   // beyond that a guest is made to wait
+	callsBurst   = 1_000
+)
+
+// Faults of a hostcall itself, as the guest gets them. What is wrong with a
+// well-formed call is in the answer instead.
+const (
+	faultPointer   = -1 // the range is not in the guest's memory
+	faultSize      = -2 // longer than requestMax
+	faultMalformed = -3 // not {"op": string, "args": map}
+	faultClosed    = -4 // no hostcalls here and now
+)
+
+// door is where everything that leaves a sandbox passes: one check, one audit,
+// one budget, one recording.
+type door struct {
+	open     bool
+	caller   Caller
+	services *Services
+	tape     *tape
+	watch    *stopwatch // nil in tests of the door alone
+	emit     func(level, message string, fields []byte)
+	usage    rmp.Usage
+	pending  []byte
+	calls    int
+	pace     pacer
+}
+
+// closedDoor answers faultClosed: during _initialize nobody is there yet.
+func closedDoor() *door { return &door{} }
+
+// hostcall(req_ptr, req_len) -> length of the answer, or a fault.
+func hostcall(ctx context.Context, mod api.Module, params []uint64) uint32 {
+	n := guestFrom(ctx).door.call(ctx, mod.Memory(), uint32(params[0]), uint32(params[1]))
+	return uint32(int32(n))
+}
+
+// hostcall_read(ptr, cap) -> bytes copied. Reads go on where the last one
+// ended.
+func hostcallRead(ctx context.Context, mod api.Module, params []uint64) uint32 {
+	d := guestFrom(ctx).door
+	ptr, capacity := uint32(params[0]), uint32(params[1])
+	n := min(len(d.pending), int(capacity))
+	if !mod.Memory().Write(ptr, d.pending[:n]) {
+		return uint32(0xffffffff) // faultPointer
+	}
+	d.pending = d.pending[n:]
+	return uint32(n)
+}
+
+// call takes one request and leaves the answer in d.pending.
+func (d *door) call(ctx context.Context, mem api.Memory, ptr, length uint32) int {
+	d.pending = nil
+	if !d.open {
+		return faultClosed
+	}
+	if length > requestMax {
+		return faultSize
+	}
+	view, ok := mem.Read(ptr, length)
+	if !ok {
+		return faultPointer
+	}
+	req := append([]byte(nil), view...) // the guest's memory may move or change
+	op, args, err := parseCall(req)
+	if err != nil {
+		return faultMalformed
+	}
+	if !d.pace.wait(ctx) {
+		abort()
+	}
+	d.calls++
+	answer := d.answer(ctx, op, args)
+	d.pending = encodeAnswer(answer)
+	return len(d.pending)
+}
+
+// answer answers from the tape in a replay, and else for real and records it.
+func (d *door) answer(ctx context.Context, op string, args []byte) rmp.Hostcall {
+	if d.tape.replay {
+		call, ok := d.tape.answer(op, args)
+		if !ok {
+			d.watch.kill(errDiverged)
+			abort()
+		}
+		return call
+	}
+	call := rmp.Hostcall{Op: op, Args: args}
+	ok, err := d.perform(ctx, op, args)
+	if ctx.Err() != nil {
+		abort() // the guest is to end, not to learn about it
+	}
+	if err != nil {
+		call.Err = d.hostcallError(err)
+	} else {
+		call.OK = ok
+	}
+	d.tape.record(call)
+	return call
+}
+
+// perform carries a call out and returns the answer as MsgPack.
+func (d *door) perform(ctx context.Context, op string, args []byte) ([]byte, error) {
+	do := operation(op)
+	if do == nil {
+		return nil, errorf(CodeUnknownOp, "there is no hostcall %q", op)
+	}
+	asJSON, err := rmp.AppendJSON(nil, args)
+	if err != nil {
+		return nil, errorf(CodeInvalid, "%s: %v", op, err)
+	}
+	result, err := do(ctx, d, asJSON)
+	if err != nil {
+		return nil, err
+	}
+	ok, err := marshalMsgpack(result)
+	if err != nil {
+		return nil, err
+	}
+	if len(ok) > responseMax {
+		return nil, errorf(CodeResponseSize, "%s: the answer is over %d bytes", op, responseMax)
+	}
+	return ok, nil
+}
+
+// hostcallError is err as a guest may see it: a fault of the host keeps its
+// details to itself.
+func (d *door) hostcallError(err error) *rmp.HostcallError {
+	var e *Error
+	if !errors.As(err, &e) {
+		d.emit("error", err.Error(), nil)
+		return &rmp.HostcallError{Code: CodeHost, Message: "the host failed to answer"}
+	}
+	return &rmp.HostcallError{Code: e.Code, Message: e.Message, Retryable: e.Retryable}
+}
+
+// deny audits and returns a refusal. The family is the capability's whole name
+// and the reason tells no more than that it is not granted.
+func (d *door) deny(ctx context.Context, family, op, target string, args []byte) error {
+	d.audit(ctx, CapAudit{
+		Cap: family, Op: op, Target: target, ArgsHash: hexSum(args),
+		Decision: "deny", Severity: "warn", Reason: "not granted",
+	})
+	return errorf(CodeDenied, "denied:%s:%s is not granted", family, target)
+}
+
+func (d *door) allow(ctx context.Context, family, op, target string, args []byte) {
+	if d.services.AuditAllowed {
+		d.audit(ctx, CapAudit{
+			Cap: family, Op: op, Target: target, ArgsHash: hexSum(args),
+			Decision: "allow", Severity: "info",
+		})
+	}
+}
+
+func (d *door) audit(ctx context.Context, a CapAudit) {
+	if d.services.Audit == nil {
+		return
+	}
+	a.Agent, a.TraceID, a.Node = d.caller.Agent, d.caller.TraceID, d.caller.Node
+	a.Attempt, a.Seq = d.caller.Attempt, d.calls
+	d.services.Audit(context.WithoutCancel(ctx), a)
+}
+
+// pacer is a token bucket: it makes a guest that calls too often wait.
+type pacer struct {
+	tokens float64
+	last   time.Time
+}
+
+func (p *pacer) wait(ctx context.Context) bool {
+	now := time.Now()
+	if p.last.IsZero() {
+		p.tokens = callsBurst
+	} else {
+		p.tokens = min(callsBurst, p.tokens+now.Sub(p.last).Seconds()*callsASecond)
+	}
+	p.last = now
+	p.tokens--
+	if p.tokens >= 0 {
+		return ctx.Err() == nil
+	}
+	select {
+	case <-time.After(time.Duration(-p.tokens / callsASecond * float64(time.Second))):
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}

@@ -1,0 +1,93 @@
+package wasm
+
+import (
+	"context"
+	"strconv"
+	"strings"
+)
+
+// pool holds initialised instances of a reactor for one argv and memory limit.
+// An instance serves one attempt and is then thrown away.
+type pool struct{ ready chan *instance }
+
+// poolDepth bounds one pool.
+const poolDepth = 16
+
+func (p *pool) drain() {
+	for {
+		select {
+		case in := <-p.ready:
+			in.mod.Close(context.Background())
+		default:
+			return
+		}
+	}
+}
+
+func (m *Module) pool(g *guest) *pool {
+	key := strconv.FormatUint(g.memory, 10) + "\x00" + strings.Join(g.args, "\x00")
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	p := m.pools[key]
+	if p == nil {
+		p = &pool{ready: make(chan *instance, poolDepth)}
+		m.pools[key] = p
+	}
+	return p
+}
+
+// takePooled returns an instance that was made ahead, or nil. Guests with
+// files are never pooled: mounts belong to the instance.
+func (m *Module) takePooled(g *guest) *instance {
+	if g.fs != nil {
+		return nil
+	}
+	p := m.pool(g)
+	select {
+	case in := <-p.ready:
+		m.keepReady(p, g)
+		return in
+	default:
+		m.keepReady(p, g)
+		return nil
+	}
+}
+
+// keepReady fills the pool again in the background.
+func (m *Module) keepReady(p *pool, g *guest) {
+	for range m.owner.cfg.KeepReady - len(p.ready) {
+		m.fill(p, g)
+	}
+}
+
+// fill makes one instance in the background.
+func (m *Module) fill(p *pool, g *guest) {
+	if !m.owner.startFilling() {
+		return
+	}
+	go func() {
+		defer m.owner.filling.Done()
+		ctx, cancel := context.WithTimeout(context.Background(), initTimeout)
+		defer cancel()
+		in, err := m.initialized(ctx, &guest{args: g.args, memory: g.memory})
+		if err != nil {
+			return // the attempt that needs it will meet the error and report it
+		}
+		select {
+		case p.ready <- in:
+		default:
+			in.mod.Close(ctx)
+		}
+	}()
+}
+
+// startFilling counts a background goroutine, unless the runtime is closing.
+func (r *Runtime) startFilling() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.closed {
+		return false
+	}
+	r.filling.Add(1)
+	return true
+}

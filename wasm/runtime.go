@@ -1,0 +1,243 @@
+package wasm
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"runtime"
+	"sync"
+	"time"
+
+	"github.com/tetratelabs/wazero"
+	"github.com/tetratelabs/wazero/experimental"
+)
+
+// RuntimeConfig configures a [Runtime]. The zero value has no disk cache and
+// the default limits.
+type RuntimeConfig struct {
+	// CacheDir keeps compiled modules between processes; "" for none.
+	CacheDir string
+	// Max caps what manifests may ask for; zero fields mean DefaultMax.
+	Max Limits
+	// KeepReady is how many initialised instances of a reactor are made anew
+	// in the background when one was used; 0 leaves it to [Host.Warm].
+	KeepReady int
+	// Warn is told about a cache that cannot be used. Nil ignores it.
+	Warn func(error)
+}
+
+// Limits of an attempt whose manifest names none, and the most a manifest gets
+// where the configuration says nothing else.
+var (
+	DefaultLimits = Limits{MemoryMB: 64, WallMS: 30_000, StdoutKB: 1024}
+	DefaultMax    = Limits{MemoryMB: 1024, WallMS: 600_000, StdoutKB: 6 << 10}
+)
+
+// Runtime compiles modules and keeps them, and instances of them, ready. One
+// wazero runtime serves each module: a module compiled in one runtime must not
+// be instantiated in another (wazero #2511).
+type Runtime struct {
+	cfg   RuntimeConfig
+	cache *codeCache
+
+	mu      sync.Mutex
+	modules map[string]*moduleEntry // by digest
+	closed  bool
+	filling sync.WaitGroup // goroutines that fill pools
+}
+
+type moduleEntry struct {
+	once   sync.Once
+	module *Module
+	err    error
+}
+
+// NewRuntime returns a runtime. A cache folder that cannot be used is reported
+// to cfg.Warn and done without.
+func NewRuntime(cfg RuntimeConfig) *Runtime {
+	cfg.Max = cfg.Max.or(DefaultMax)
+	r := &Runtime{cfg: cfg, modules: map[string]*moduleEntry{}}
+	if cfg.CacheDir == "" {
+		return r
+	}
+	cache, err := openCodeCache(cfg.CacheDir)
+	r.warn(err)
+	r.cache = cache
+	return r
+}
+
+func (r *Runtime) warn(err error) {
+	if err != nil && r.cfg.Warn != nil {
+		r.cfg.Warn(err)
+	}
+}
+
+// or fills zero fields from d.
+func (l Limits) or(d Limits) Limits {
+	pick := func(a, b int) int {
+		if a > 0 {
+			return a
+		}
+		return b
+	}
+	return Limits{
+		MemoryMB: pick(l.MemoryMB, d.MemoryMB),
+		WallMS:   pick(l.WallMS, d.WallMS),
+		StdoutKB: pick(l.StdoutKB, d.StdoutKB),
+	}
+}
+
+// atMost caps every field by m.
+func (l Limits) atMost(m Limits) Limits {
+	return Limits{
+		MemoryMB: min(l.MemoryMB, m.MemoryMB),
+		WallMS:   min(l.WallMS, m.WallMS),
+		StdoutKB: min(l.StdoutKB, m.StdoutKB),
+	}
+}
+
+var errRuntimeClosed = errors.New("the runtime is closed")
+
+// Load compiles the module of a bundle, or returns it compiled. digest is the
+// hex BLAKE3 of binary, checked by whoever read it.
+func (r *Runtime) Load(ctx context.Context, binary []byte, digest string) (*Module, error) {
+	r.mu.Lock()
+	if r.closed {
+		r.mu.Unlock()
+		return nil, errRuntimeClosed
+	}
+	e := r.modules[digest]
+	if e == nil {
+		e = &moduleEntry{}
+		r.modules[digest] = e
+	}
+	r.mu.Unlock()
+	e.once.Do(func() { e.module, e.err = r.compile(ctx, binary, digest) })
+	if e.err != nil {
+		r.forget(digest, e)
+	}
+	return e.module, e.err
+}
+
+// forget lets the next caller try again: the failure may have been the
+// caller's deadline.
+func (r *Runtime) forget(digest string, e *moduleEntry) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.modules[digest] == e {
+		delete(r.modules, digest)
+	}
+}
+
+func (r *Runtime) compile(ctx context.Context, binary []byte, digest string) (*Module, error) {
+	m := &Module{owner: r, digest: digest, pools: map[string]*pool{}}
+	life, err := admit(binary, r.cfg.Max)
+	if err != nil {
+		return nil, err
+	}
+	m.life = life
+	dir, hit, unlock := r.cacheFolder(ctx, digest)
+	defer unlock()
+	if err := m.build(ctx, binary, dir, r.cfg.Max); err != nil {
+		return nil, errors.Join(err, m.close())
+	}
+	if dir != "" && !hit {
+		r.warn(r.cache.seal(digest))
+	}
+	return m, nil
+}
+
+// cacheFolder locks and returns the module's folder, or "" when there is no
+// usable cache.
+func (r *Runtime) cacheFolder(ctx context.Context, digest string) (string, bool, func()) {
+	if r.cache == nil {
+		return "", false, func() {}
+	}
+	unlock, err := r.cache.lock(ctx, digest)
+	if err != nil {
+		r.warn(err)
+		return "", false, func() {}
+	}
+	dir, hit, err := r.cache.open(digest)
+	r.warn(err)
+	return dir, hit, unlock
+}
+
+// Module is a compiled module and the instances that wait for work.
+type Module struct {
+	owner    *Runtime
+	digest   string
+	life     Life
+	wazero   wazero.Runtime
+	cache    wazero.CompilationCache
+	compiled wazero.CompiledModule
+
+	mu    sync.Mutex
+	pools map[string]*pool // by argv, memory limit
+}
+
+func (m *Module) build(ctx context.Context, binary []byte, cacheDir string, max Limits) error {
+	cfg := wazero.NewRuntimeConfigCompiler().
+		WithCloseOnContextDone(true). // or a guest in a loop could not be stopped
+		WithDebugInfoEnabled(false).
+		WithMemoryLimitPages(uint32(max.MemoryMB) * 16)
+	if cacheDir != "" {
+		cache, err := wazero.NewCompilationCacheWithDir(cacheDir)
+		if err != nil {
+			return errorf(CodeHost, "compilation cache: %v", err)
+		}
+		m.cache, cfg = cache, cfg.WithCompilationCache(cache)
+	}
+	// The wazero runtime outlives the call that happened to need it first.
+	m.wazero = wazero.NewRuntimeWithConfig(context.WithoutCancel(ctx), cfg)
+	if err := instantiateHost(ctx, m.wazero); err != nil {
+		return errorf(CodeHost, "host modules: %v", err)
+	}
+	compiled, err := m.wazero.CompileModule(
+		experimental.WithCompilationWorkers(ctx, runtime.GOMAXPROCS(0)), binary)
+	if err != nil {
+		return errorf(CodeLoadRefused, "%v", err)
+	}
+	m.compiled = compiled
+	return nil
+}
+
+func (m *Module) close() error {
+	ctx := context.Background()
+	var errs []error
+	for _, p := range m.pools {
+		p.drain()
+	}
+	if m.wazero != nil {
+		errs = append(errs, m.wazero.Close(ctx))
+	}
+	if m.cache != nil {
+		errs = append(errs, m.cache.Close(ctx))
+	}
+	return errors.Join(errs...)
+}
+
+// Close ends everything. The caller has seen to it that no guest runs.
+func (r *Runtime) Close() error {
+	r.mu.Lock()
+	r.closed = true
+	modules := r.modules
+	r.modules = nil
+	r.mu.Unlock()
+	r.filling.Wait()
+	var errs []error
+	for _, e := range modules {
+		e.once.Do(func() { e.err = errRuntimeClosed })
+		if e.module != nil {
+			errs = append(errs, e.module.close())
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// initTimeout bounds _initialize of an instance that is made ahead of need.
+const initTimeout = 5 * time.Second
+
+func (l Limits) String() string {
+	return fmt.Sprintf("%d MB, %d ms, %d KB of output", l.MemoryMB, l.WallMS, l.StdoutKB)
+}

@@ -1,0 +1,65 @@
+package wasm
+
+import (
+	"bytes"
+
+	"github.com/runloop-os/runloop/rmp"
+)
+
+// tapeMax bounds what one attempt records, in bytes of arguments and answers.
+// An attempt that says more goes on, but cannot be replayed.
+const tapeMax = 4 << 20
+
+// opClock is the tape entry that holds the clock readings of an attempt.
+const opClock = "wasi.clock"
+
+// tape is the record of what crossed the sandbox wall in one attempt. While
+// recording it grows; in a replay it is read and gives the answers.
+type tape struct {
+	calls    []rmp.Hostcall
+	size     int
+	cut      bool
+	replay   bool
+	next     int // of calls, in a replay
+	diverged *rmp.Divergence
+}
+
+// record adds an answered call.
+func (t *tape) record(call rmp.Hostcall) {
+	t.size += len(call.Op) + len(call.Args) + len(call.OK)
+	if t.cut || t.size > tapeMax {
+		t.cut, t.calls = true, nil
+		return
+	}
+	t.calls = append(t.calls, call)
+}
+
+// answer returns the recorded answer to the call that comes next, or false
+// when the guest asked for something else than was recorded.
+func (t *tape) answer(op string, args []byte) (rmp.Hostcall, bool) {
+	got := &rmp.Hostcall{Op: op, Args: args}
+	if t.next >= len(t.calls) {
+		t.diverge(nil, got)
+		return rmp.Hostcall{}, false
+	}
+	want := &t.calls[t.next]
+	if want.Op != op || !bytes.Equal(want.Args, args) {
+		t.diverge(want, got)
+		return rmp.Hostcall{}, false
+	}
+	t.next++
+	return *want, true
+}
+
+// finish notes calls that were recorded but not asked for again.
+func (t *tape) finish() {
+	if t.replay && t.next < len(t.calls) {
+		t.diverge(&t.calls[t.next], nil)
+	}
+}
+
+func (t *tape) diverge(want, got *rmp.Hostcall) {
+	if t.diverged == nil {
+		t.diverged = &rmp.Divergence{Index: t.next, Want: want, Got: got}
+	}
+}
