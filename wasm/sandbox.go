@@ -161,4 +161,3 @@ const (
 	LifeCommand Life = iota + 1
 	LifeReactor
 )
-

@@ -73,17 +73,3 @@ func search(c *guest.Call, topic, name string) ([]guest.Hit, error) {
 	})
 	return out, nil
 }
-
-// shorten cuts s after a whole word.
-func shorten(s string, most int) string {
-	s = strings.Join(strings.Fields(s), " ")
-	runes := []rune(s)
-	if len(runes) <= most {
-		return s
-	}
-	cut := string(runes[:most])
-	if i := strings.LastIndexByte(cut, ' '); i > 0 {
-		cut = cut[:i]
-	}
-	return cut + "…"
-}

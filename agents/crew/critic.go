@@ -2,7 +2,6 @@ package main
 
 import (
 	"fmt"
-	"regexp"
 	"slices"
 	"strings"
 	"unicode"
@@ -43,11 +42,11 @@ func checkLength(d *draft) []string {
 	return nil
 }
 
-var greeting = regexp.MustCompile(`(?i)^(hi|hello|hey|dear|good (morning|afternoon|evening)|greetings)\b\s*([^,!\n]*)`)
+var greeting = pattern(`(?i)^(hi|hello|hey|dear|good (morning|afternoon|evening)|greetings)\b\s*([^,!\n]*)`)
 
 func checkGreeting(d *draft) []string {
 	first, _, _ := strings.Cut(strings.TrimSpace(d.BodyMD), "\n")
-	m := greeting.FindStringSubmatch(first)
+	m := greeting().FindStringSubmatch(first)
 	switch {
 	case m == nil:
 		return []string{"it begins without a greeting"}
@@ -57,11 +56,11 @@ func checkGreeting(d *draft) []string {
 	return nil
 }
 
-var leftover = regexp.MustCompile(`(?i)\{\{.*?\}\}|<[a-z][a-z _-]*>|\[(your|name|insert|recipient|date|tbd)[^\]]*\]|\bTODO\b|\bXXX\b|lorem ipsum|as an ai\b`)
+var leftover = pattern(`(?i)\{\{.*?\}\}|<[a-z][a-z _-]*>|\[(your|name|insert|recipient|date|tbd)[^\]]*\]|\bTODO\b|\bXXX\b|lorem ipsum|as an ai\b`)
 
 func checkLeftovers(d *draft) []string {
 	var out []string
-	for _, m := range leftover.FindAllString(d.Subject+"\n"+d.BodyMD, 5) {
+	for _, m := range leftover().FindAllString(d.Subject+"\n"+d.BodyMD, 5) {
 		out = append(out, fmt.Sprintf("left over: %q", m))
 	}
 	return out
@@ -89,11 +88,11 @@ func checkCitations(d *draft) []string {
 	var out []string
 	for line := range strings.SplitSeq(d.BodyMD, "\n") {
 		item := strings.TrimSpace(line)
-		if strings.HasPrefix(item, "- ") && !citation.MatchString(item) {
+		if strings.HasPrefix(item, "- ") && !citation().MatchString(item) {
 			out = append(out, fmt.Sprintf("a claim without its source: %q", shorten(item, 60)))
 		}
 	}
-	for _, m := range citation.FindAllStringSubmatch(d.BodyMD, -1) {
+	for _, m := range citation().FindAllStringSubmatch(d.BodyMD, -1) {
 		if !slices.ContainsFunc(d.Citations, func(id int64) bool { return fmt.Sprint(id) == m[1] }) {
 			out = append(out, fmt.Sprintf("[#%s] is no event that the draft rests on", m[1]))
 		}

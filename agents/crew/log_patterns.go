@@ -3,28 +3,11 @@ package main
 import (
 	"cmp"
 	"errors"
-	"regexp"
 	"slices"
 	"strings"
 
 	"github.com/runloop-os/runloop/wasm/guest"
 )
-
-// logReport is observation.log.patterns.v1: lines of a log by what they say,
-// with what changes from line to line taken out.
-type logReport struct {
-	Lines    int            `json:"lines"`
-	Levels   map[string]int `json:"levels"`
-	Distinct int            `json:"distinct"` // patterns, also those not listed
-	Patterns []logPattern   `json:"patterns"` // the gravest and most frequent first
-}
-
-type logPattern struct {
-	Level   string `json:"level"`
-	Count   int    `json:"count"`
-	Pattern string `json:"pattern"`
-	First   string `json:"first"` // the first line of the kind
-}
 
 const (
 	lineMax         = 400 // runes of a line that are looked at
@@ -75,8 +58,8 @@ func groupLines(log string, top int) logReport {
 }
 
 var (
-	levelWord = regexp.MustCompile(`(?i)\b(fatal|panic|emerg|crit(?:ical)?|err(?:or)?|fail(?:ed|ure)?|warn(?:ing)?|info|notice|debug|trace)\b`)
-	variable  = regexp.MustCompile(`(?i)` + strings.Join([]string{
+	levelWord = pattern(`(?i)\b(fatal|panic|emerg|crit(?:ical)?|err(?:or)?|fail(?:ed|ure)?|warn(?:ing)?|info|notice|debug|trace)\b`)
+	variable  = pattern(`(?i)` + strings.Join([]string{
 		`\d{4}-\d\d-\d\d[t ]\d\d:\d\d:\d\d(?:[.,]\d+)?(?:z|[+-]\d\d:?\d\d)?`, // ISO times
 		`\b(?:jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)\s+\d+\s+\d\d:\d\d:\d\d`,
 		`\b[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\b`, // UUIDs
@@ -87,10 +70,10 @@ var (
 )
 
 // mask takes out what differs between lines that say the same.
-func mask(line string) string { return variable.ReplaceAllString(line, "#") }
+func mask(line string) string { return variable().ReplaceAllString(line, "#") }
 
 func levelOf(line string) string {
-	word := strings.ToLower(levelWord.FindString(line))
+	word := strings.ToLower(levelWord().FindString(line))
 	switch {
 	case word == "":
 		return "other"

@@ -9,15 +9,6 @@ import (
 	"github.com/runloop-os/runloop/wasm/guest"
 )
 
-// logSummary is artifact.summary.log.v1.
-type logSummary struct {
-	ArtifactID string `json:"artifact_id"`
-	Path       string `json:"path"`
-	SHA256     string `json:"sha256"`
-	SummaryMD  string `json:"summary_md"`
-	Rationale  string `json:"rationale"`
-}
-
 // summarizeLog says in a few lines what the patterns of a log mean: a model
 // reads them or, where there is none, they are listed.
 func summarizeLog(c *guest.Call) error {

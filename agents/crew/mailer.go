@@ -9,26 +9,6 @@ import (
 	"github.com/runloop-os/runloop/wasm/guest"
 )
 
-// mailResult is toolresult.mail.result.v1. Status is dry_run, declined or
-// refused.
-type mailResult struct {
-	Status        string   `json:"status"`
-	Reason        string   `json:"reason,omitempty"`
-	Recipients    []string `json:"recipients"`
-	ArtifactID    string   `json:"artifact_id"`
-	MessageID     string   `json:"message_id,omitempty"`
-	DeliveredAtMS int64    `json:"delivered_at_ms,omitempty"`
-	EventID       int64    `json:"event_id,omitempty"`
-}
-
-// message is what would go out: the person confirms exactly this.
-type message struct {
-	To      []string `json:"to"`
-	Subject string   `json:"subject"`
-	Body    string   `json:"body"`
-	DryRun  bool     `json:"dry_run"`
-}
-
 // sendMail sends a reviewed draft, as a dry run: it asks a person, notes the
 // mail as sent, and delivers nothing.
 func sendMail(c *guest.Call) error {
@@ -63,7 +43,7 @@ func send(c *guest.Call, to *contact, d *draft, r *review) (*mailResult, error) 
 	}
 	m := message{
 		To: []string{to.Email}, Subject: d.Subject,
-		Body: citation.ReplaceAllString(d.BodyMD, ""), DryRun: true,
+		Body: citation().ReplaceAllString(d.BodyMD, ""), DryRun: true,
 	}
 	decision, err := c.Confirm(guest.Action{
 		Kind:    "send",

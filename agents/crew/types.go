@@ -63,3 +63,23 @@ type reviewNotes struct {
 	Summary     string   `json:"summary"`
 	Suggestions []string `json:"suggestions"`
 }
+
+// mailResult is toolresult.mail.result.v1. Status is dry_run, declined or
+// refused.
+type mailResult struct {
+	Status        string   `json:"status"`
+	Reason        string   `json:"reason,omitempty"`
+	Recipients    []string `json:"recipients"`
+	ArtifactID    string   `json:"artifact_id"`
+	MessageID     string   `json:"message_id,omitempty"`
+	DeliveredAtMS int64    `json:"delivered_at_ms,omitempty"`
+	EventID       int64    `json:"event_id,omitempty"`
+}
+
+// message is what would go out: the person confirms exactly this.
+type message struct {
+	To      []string `json:"to"`
+	Subject string   `json:"subject"`
+	Body    string   `json:"body"`
+	DryRun  bool     `json:"dry_run"`
+}

@@ -4,16 +4,11 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
-	"regexp"
-	"slices"
 	"strconv"
 	"strings"
 
 	"github.com/runloop-os/runloop/wasm/guest"
 )
-
-// wordsMax is the longest a draft may be.
-const wordsMax = 180
 
 type writerWith struct {
 	Topic string `json:"topic"`
@@ -88,82 +83,4 @@ func prompt(with *writerWith, to *contact, ctx *bundle) []guest.Message {
 		{Role: "user", Content: fmt.Sprintf("Recipient: %s\nTopic: %s\nTone: %s\n\n%s",
 			to.Name, with.Topic, cmp.Or(with.Tone, "neutral-friendly"), notes.String())},
 	}
-}
-
-// template is the draft that needs no model.
-func template(with *writerWith, to *contact, ctx *bundle) string {
-	var b strings.Builder
-	fmt.Fprintf(&b, "Hi %s,\n\n", cmp.Or(firstName(to.Name), "there"))
-	if len(ctx.Snippets) == 0 {
-		fmt.Fprintf(&b, "I would like to talk with you about %s. When would suit you this week?\n\n", with.Topic)
-	} else {
-		fmt.Fprintf(&b, "A short note on %s. This is where things stand:\n\n", with.Topic)
-		for _, s := range ctx.Snippets {
-			line := fmt.Sprintf("- %s: %s [#%d]\n", s.Title, shorten(s.Excerpt, 160), s.EventID)
-			if wordCount(b.String()+line)+30 > wordsMax {
-				break
-			}
-			b.WriteString(line)
-		}
-		b.WriteString("\nDoes that match your view? Tell me what you would change.\n\n")
-	}
-	b.WriteString("Best regards")
-	return b.String()
-}
-
-var citation = regexp.MustCompile(`\s*\[#(\d+)\]`)
-
-// citations are the events that body names, as far as they were given.
-func citations(body string, given []snippet) []int64 {
-	out := []int64{}
-	for _, m := range citation.FindAllStringSubmatch(body, -1) {
-		id, err := strconv.ParseInt(m[1], 10, 64)
-		known := slices.ContainsFunc(given, func(s snippet) bool { return s.EventID == id })
-		if err == nil && known && !slices.Contains(out, id) {
-			out = append(out, id)
-		}
-	}
-	return out
-}
-
-func subject(topic string) string {
-	r := []rune(strings.Join(strings.Fields(topic), " "))
-	if len(r) == 0 {
-		return "A short note"
-	}
-	return strings.ToUpper(string(r[0])) + string(r[1:min(len(r), 78)])
-}
-
-func firstName(name string) string {
-	first, _, _ := strings.Cut(strings.TrimSpace(name), " ")
-	return first
-}
-
-func slug(s string) string {
-	s = strings.Join(strings.FieldsFunc(strings.ToLower(s), func(r rune) bool {
-		return (r < 'a' || r > 'z') && (r < '0' || r > '9')
-	}), "-")
-	return cmp.Or(s[:min(len(s), 40)], "note")
-}
-
-// wordCount counts words as a reader would: the citations do not count.
-func wordCount(body string) int {
-	return len(strings.Fields(citation.ReplaceAllString(body, "")))
-}
-
-// limitWords cuts a model's text that is too long after its last whole line
-// within the limit, or word if there is no such line.
-func limitWords(text string) string {
-	if wordCount(text) <= wordsMax {
-		return text
-	}
-	lines := strings.SplitAfter(text, "\n")
-	for len(lines) > 1 && wordCount(strings.Join(lines, "")) > wordsMax {
-		lines = lines[:len(lines)-1]
-	}
-	text = strings.TrimSpace(strings.Join(lines, ""))
-	if words := strings.Fields(text); len(words) > wordsMax {
-		text = strings.Join(words[:wordsMax], " ") + "…"
-	}
-	return text
 }

@@ -1,0 +1,91 @@
+package main
+
+import (
+	"cmp"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+)
+
+// wordsMax is the longest a draft may be.
+const wordsMax = 180
+
+// pattern compiles a regular expression when it is first used: an instance is
+// made for each attempt, and most agents use none.
+func pattern(expr string) func() *regexp.Regexp {
+	return sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(expr) })
+}
+
+// citation is how a draft names the event that a claim rests on: [#12].
+var citation = pattern(`\s*\[#(\d+)\]`)
+
+// citations are the events that body names, as far as they were given.
+func citations(body string, given []snippet) []int64 {
+	out := []int64{}
+	for _, m := range citation().FindAllStringSubmatch(body, -1) {
+		id, err := strconv.ParseInt(m[1], 10, 64)
+		known := slices.ContainsFunc(given, func(s snippet) bool { return s.EventID == id })
+		if err == nil && known && !slices.Contains(out, id) {
+			out = append(out, id)
+		}
+	}
+	return out
+}
+
+func subject(topic string) string {
+	r := []rune(strings.Join(strings.Fields(topic), " "))
+	if len(r) == 0 {
+		return "A short note"
+	}
+	return strings.ToUpper(string(r[0])) + string(r[1:min(len(r), 78)])
+}
+
+func firstName(name string) string {
+	first, _, _ := strings.Cut(strings.TrimSpace(name), " ")
+	return first
+}
+
+func slug(s string) string {
+	s = strings.Join(strings.FieldsFunc(strings.ToLower(s), func(r rune) bool {
+		return (r < 'a' || r > 'z') && (r < '0' || r > '9')
+	}), "-")
+	return cmp.Or(s[:min(len(s), 40)], "note")
+}
+
+// wordCount counts words as a reader would: the citations do not count.
+func wordCount(body string) int {
+	return len(strings.Fields(citation().ReplaceAllString(body, "")))
+}
+
+// limitWords cuts a model's text that is too long after its last whole line
+// within the limit, or word if there is no such line.
+func limitWords(text string) string {
+	if wordCount(text) <= wordsMax {
+		return text
+	}
+	lines := strings.SplitAfter(text, "\n")
+	for len(lines) > 1 && wordCount(strings.Join(lines, "")) > wordsMax {
+		lines = lines[:len(lines)-1]
+	}
+	text = strings.TrimSpace(strings.Join(lines, ""))
+	if words := strings.Fields(text); len(words) > wordsMax {
+		text = strings.Join(words[:wordsMax], " ") + "…"
+	}
+	return text
+}
+
+// shorten cuts s after a whole word.
+func shorten(s string, most int) string {
+	s = strings.Join(strings.Fields(s), " ")
+	runes := []rune(s)
+	if len(runes) <= most {
+		return s
+	}
+	cut := string(runes[:most])
+	if i := strings.LastIndexByte(cut, ' '); i > 0 {
+		cut = cut[:i]
+	}
+	return cut + "…"
+}

@@ -1,0 +1,157 @@
+package wasm
+
+import (
+	"context"
+	"encoding/hex"
+	"encoding/json"
+	"sync"
+	"time"
+
+	"github.com/go-json-experiment/json/jsontext"
+	"github.com/tinylib/msgp/msgp"
+	"lukechampine.com/blake3"
+
+	"github.com/runloop-os/runloop/bus"
+	"github.com/runloop-os/runloop/rmp"
+)
+
+// TopicActions is where action requests and decisions meet (spec/02).
+const TopicActions = "rlp/actions"
+
+// rmpPayload is a payload that a bus message can carry.
+type rmpPayload = msgp.Marshaler
+
+// Confirmer asks on the bus: it publishes an action request and waits for a
+// decision that names the same action and the same bytes.
+type Confirmer struct {
+	client    *bus.Client
+	decisions *bus.Subscription
+	timeout   time.Duration
+
+	mu      sync.Mutex
+	waiting map[string]chan rmp.ActionDecision // by action id
+}
+
+// NewConfirmer subscribes; Serve brings the decisions in. A request that
+// nobody decides within timeout is denied.
+func NewConfirmer(client *bus.Client, timeout time.Duration) (*Confirmer, error) {
+	sub, err := client.Subscribe(TopicActions, bus.SubOptions{})
+	if err != nil {
+		return nil, errorf(CodeHost, "%v", err)
+	}
+	return &Confirmer{
+		client: client, decisions: sub, timeout: timeout,
+		waiting: map[string]chan rmp.ActionDecision{},
+	}, nil
+}
+
+// Serve hands decisions to those who wait for them until ctx ends.
+func (c *Confirmer) Serve(ctx context.Context) {
+	defer c.decisions.Close()
+	for {
+		msg, err := c.decisions.Recv(ctx)
+		if err != nil {
+			return
+		}
+		var d rmp.ActionDecision
+		if msg.SchemaID != rmp.CTActionDecision || msg.Decode(&d) != nil {
+			continue
+		}
+		c.mu.Lock()
+		if ch := c.waiting[d.ActionID]; ch != nil {
+			select {
+			case ch <- d:
+			default: // the first decision counts
+			}
+		}
+		c.mu.Unlock()
+	}
+}
+
+// Confirm implements Actions.
+func (c *Confirmer) Confirm(ctx context.Context, who Caller, a Action) (*Decision, error) {
+	req, err := actionRequest(who, a, time.Now().Add(c.timeout))
+	if err != nil {
+		return nil, err
+	}
+	ch := make(chan rmp.ActionDecision, 1)
+	c.mu.Lock()
+	c.waiting[req.ActionID] = ch
+	c.mu.Unlock()
+	defer func() {
+		c.mu.Lock()
+		delete(c.waiting, req.ActionID)
+		c.mu.Unlock()
+	}()
+	trace, err := rmp.ParseTraceID(who.TraceID)
+	if err != nil {
+		return nil, errorf(CodeRequest, "%v", err)
+	}
+	if _, err := c.client.Publish(ctx, rmp.Message{
+		SchemaID: rmp.CTActionRequest, TraceID: trace, TTLMS: uint64(c.timeout.Milliseconds()),
+		Meta:    rmp.Meta{Topic: TopicActions, From: "agent:" + who.Agent, To: "user"},
+		Payload: req,
+	}); err != nil {
+		return nil, errorf(CodeHost, "asking for a decision: %v", err)
+	}
+	return c.wait(ctx, ch, req.Digest)
+}
+
+func (c *Confirmer) wait(ctx context.Context, ch chan rmp.ActionDecision, digest string) (*Decision, error) {
+	late := time.NewTimer(c.timeout)
+	defer late.Stop()
+	select {
+	case d := <-ch:
+		if d.Digest != digest {
+			return &Decision{Rationale: "the decision was about other content", By: "policy:digest"}, nil
+		}
+		return &Decision{Approved: d.Approved, Rationale: d.Rationale, By: d.By}, nil
+	case <-late.C:
+		return &Decision{Rationale: "nobody decided in time", By: "timeout"}, nil
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+}
+
+// actionRequest binds what is asked to its digest, and to an id that is the
+// same in every attempt of the node: the key under which an action is carried
+// out once.
+func actionRequest(who Caller, a Action, expires time.Time) (*rmp.ActionRequest, error) {
+	digest, err := actionDigest(a)
+	if err != nil {
+		return nil, errorf(CodeInvalid, "action.confirm: details: %v", err)
+	}
+	details, err := rmp.AppendMsgpack(nil, orEmptyObject(a.Details))
+	if err != nil {
+		return nil, errorf(CodeInvalid, "action.confirm: details: %v", err)
+	}
+	id := blake3.Sum256([]byte(who.TraceID + "\x00" + who.Node + "\x00" + digest))
+	return &rmp.ActionRequest{
+		Op: rmp.OpActionRequest, ActionID: hex.EncodeToString(id[:16]),
+		TraceID: who.TraceID, OpeningID: who.OpeningID, Node: who.Node, Agent: who.Agent,
+		Attempt: who.Attempt, Kind: a.Kind, Summary: a.Summary, Details: details,
+		Digest: digest, ExpiresAtMS: expires.UnixMilli(),
+	}, nil
+}
+
+func orEmptyObject(v json.RawMessage) json.RawMessage {
+	if len(v) == 0 {
+		return json.RawMessage("{}")
+	}
+	return v
+}
+
+// actionDigest is the hex BLAKE3 of the canonical JSON of what is asked.
+func actionDigest(a Action) (string, error) {
+	b, err := json.Marshal(map[string]any{
+		"kind": a.Kind, "summary": a.Summary, "details": orEmptyObject(a.Details),
+	})
+	if err != nil {
+		return "", err
+	}
+	v := jsontext.Value(b)
+	if err := v.Canonicalize(); err != nil {
+		return "", err
+	}
+	return hexSum(v), nil
+}

@@ -1,0 +1,322 @@
+package wasm
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/runloop-os/runloop/bus"
+	"github.com/runloop-os/runloop/rmp"
+)
+
+// HostConfig is what a [Host] is made of.
+type HostConfig struct {
+	Client   *bus.Client // the host's own membership of the bus
+	Catalog  *Catalog
+	Runtime  *Runtime
+	Policy   *Policy
+	Services Services
+	// MaxAttempts bounds how many guests run at a time; 0 means 16. Requests
+	// beyond that wait.
+	MaxAttempts int
+	// Warn is told of what no run can be told. Nil ignores it.
+	Warn func(error)
+}
+
+// Host answers requests for agents on the bus: topic agent/<ref>, shared with
+// other hosts through a queue group, and agent/<ref>/cancel.
+type Host struct {
+	cfg      HostConfig
+	requests *bus.Subscription
+	cancels  *bus.Subscription
+	slots    chan struct{}
+
+	mu      sync.Mutex
+	running map[attemptID]context.CancelCauseFunc
+	early   map[attemptID]time.Time // cancels that came before their request
+}
+
+// attemptID tells attempts apart.
+type attemptID struct {
+	trace, node string
+	attempt     uint32
+}
+
+const (
+	hostQueue      = "agent-hosts"
+	defaultSlots   = 16
+	earlyCancelMax = 1024
+	responseTTL    = time.Minute
+)
+
+// NewHost subscribes; requests are answered once Serve runs.
+func NewHost(cfg HostConfig) (*Host, error) {
+	if cfg.MaxAttempts <= 0 {
+		cfg.MaxAttempts = defaultSlots
+	}
+	if cfg.Services.Now == nil {
+		cfg.Services.Now = time.Now
+	}
+	h := &Host{
+		cfg: cfg, slots: make(chan struct{}, cfg.MaxAttempts),
+		running: map[attemptID]context.CancelCauseFunc{}, early: map[attemptID]time.Time{},
+	}
+	var err error
+	if h.requests, err = cfg.Client.Subscribe("agent/+", bus.SubOptions{Queue: hostQueue}); err != nil {
+		return nil, errorf(CodeHost, "%v", err)
+	}
+	if h.cancels, err = cfg.Client.Subscribe("agent/+/cancel", bus.SubOptions{}); err != nil {
+		h.requests.Close()
+		return nil, errorf(CodeHost, "%v", err)
+	}
+	return h, nil
+}
+
+// Serve answers requests until ctx ends; it returns when every guest has
+// ended.
+func (h *Host) Serve(ctx context.Context) error {
+	defer h.requests.Close()
+	defer h.cancels.Close()
+	var guests sync.WaitGroup
+	defer guests.Wait()
+	guests.Go(func() { h.serveCancels(ctx) })
+	for {
+		msg, err := h.requests.Recv(ctx)
+		if err != nil {
+			if ctx.Err() != nil {
+				return nil
+			}
+			return errorf(CodeHost, "receiving requests: %v", err)
+		}
+		var req rmp.AgentRequest
+		if err := msg.Decode(&req); err != nil {
+			h.warn(errorf(CodeRequest, "%s: %v", msg.Topic, err))
+			continue
+		}
+		trace := msg.TraceID
+		select {
+		case h.slots <- struct{}{}:
+		case <-ctx.Done():
+			return nil
+		}
+		guests.Go(func() {
+			defer func() { <-h.slots }()
+			h.serve(ctx, trace, &req)
+		})
+	}
+}
+
+func (h *Host) warn(err error) {
+	if h.cfg.Warn != nil {
+		h.cfg.Warn(err)
+	}
+}
+
+func (h *Host) serveCancels(ctx context.Context) {
+	for {
+		msg, err := h.cancels.Recv(ctx)
+		if err != nil {
+			return
+		}
+		var c rmp.Cancel
+		if err := msg.Decode(&c); err != nil || c.Op != rmp.OpCancel {
+			continue
+		}
+		h.cancel(attemptID{c.TraceID, c.Node, c.Attempt})
+	}
+}
+
+// cancel stops an attempt, or remembers to when it comes.
+func (h *Host) cancel(id attemptID) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if stop := h.running[id]; stop != nil {
+		stop(context.Canceled)
+		return
+	}
+	for old, at := range h.early {
+		if len(h.early) >= earlyCancelMax || time.Since(at) > time.Minute {
+			delete(h.early, old)
+		}
+	}
+	h.early[id] = time.Now()
+}
+
+// begin makes the context of an attempt; end forgets it.
+func (h *Host) begin(ctx context.Context, id attemptID) (context.Context, func()) {
+	ctx, stop := context.WithCancelCause(ctx)
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if _, cancelled := h.early[id]; cancelled {
+		delete(h.early, id)
+		stop(context.Canceled)
+	}
+	h.running[id] = stop
+	return ctx, func() {
+		h.mu.Lock()
+		delete(h.running, id)
+		h.mu.Unlock()
+		stop(nil)
+	}
+}
+
+// serve runs one attempt and publishes how it ended.
+func (h *Host) serve(ctx context.Context, trace rmp.TraceID, req *rmp.AgentRequest) {
+	runCtx, end := h.begin(ctx, attemptID{req.TraceID, req.Node, req.Attempt})
+	defer end()
+	started := time.Now()
+	send := func(schema uint16, payload rmpPayload) error {
+		_, err := h.cfg.Client.Publish(context.WithoutCancel(ctx), rmp.Message{
+			SchemaID: schema, TraceID: trace, TTLMS: uint64(responseTTL.Milliseconds()),
+			Meta:    rmp.Meta{Topic: req.ReplyTo, From: "agent:" + req.Ref, To: "engine"},
+			Payload: payload,
+		})
+		return err
+	}
+	res := h.perform(runCtx, req, func(l rmp.AgentLog) {
+		if err := send(rmp.CTAgentLogLine, &l); err != nil {
+			h.warn(errorf(CodeHost, "log of %s: %v", req.Node, err))
+		}
+	})
+	res.Micros = time.Since(started).Microseconds()
+	err := send(rmp.CTExecutorAgentResponse, res)
+	if errors.Is(err, rmp.ErrBodyTooLarge) {
+		err = send(rmp.CTExecutorAgentResponse, tooLarge(res))
+	}
+	if err != nil {
+		h.warn(errorf(CodeHost, "response of %s: %v", req.Node, err))
+	}
+}
+
+// tooLarge is what goes out in place of a response that fits no frame: first
+// without the tape, which is the larger part.
+func tooLarge(res *rmp.AgentResponse) *rmp.AgentResponse {
+	cut := *res
+	cut.Tape, cut.TapeCut, cut.Ports = nil, true, nil
+	cut.Status = rmp.StatusFailed
+	cut.Error = errorf(CodeResponseSize, "the outputs do not fit one message").wire()
+	return &cut
+}
+
+// perform runs one attempt.
+func (h *Host) perform(ctx context.Context, req *rmp.AgentRequest, logs func(rmp.AgentLog)) *rmp.AgentResponse {
+	res := &rmp.AgentResponse{Node: req.Node, Attempt: req.Attempt, TraceID: req.TraceID}
+	a, module, err := h.prepare(ctx, req)
+	if a != nil {
+		res.Digest = a.bundle.Digest
+	}
+	if err != nil {
+		return failed(res, err)
+	}
+	a.emit = logs
+	end, err := a.run(ctx, module)
+	if err != nil {
+		return failed(res, err)
+	}
+	a.report(res, &end)
+	if end.err != nil {
+		return failed(res, end.err)
+	}
+	if res.Ports, err = a.ports(); err != nil {
+		return failed(res, err)
+	}
+	res.Status = rmp.StatusOK
+	return res
+}
+
+// prepare finds and loads what the request names and checks that it may run.
+func (h *Host) prepare(ctx context.Context, req *rmp.AgentRequest) (*attempt, *Module, error) {
+	bundle, err := h.cfg.Catalog.Bundle(req.Ref)
+	if err != nil {
+		return nil, nil, err
+	}
+	caps, err := h.caps(bundle, req)
+	if err != nil {
+		return nil, nil, err
+	}
+	a, err := newAttempt(req, bundle, caps, &h.cfg.Services)
+	if err != nil {
+		return nil, nil, err
+	}
+	a.limits = bundle.Manifest.Limits.or(DefaultLimits).atMost(h.cfg.Runtime.cfg.Max)
+	if req.Digest != "" && req.Digest != bundle.Digest {
+		return a, nil, errorf(CodeDigest, "agent %s is bundle %s now, but the run was planned with %s",
+			req.Ref, bundle.Digest, req.Digest)
+	}
+	module, err := h.cfg.Runtime.Load(ctx, bundle.Module, bundle.ModuleDigest)
+	return a, module, err
+}
+
+// caps are what the agent may do. In a replay nothing leaves the sandbox, so
+// that nobody has to have granted anything.
+func (h *Host) caps(b *Bundle, req *rmp.AgentRequest) (*Caps, error) {
+	if req.Mode == rmp.ModeReplay {
+		return b.Caps, nil
+	}
+	caps, warnings, err := h.cfg.Policy.Effective(b)
+	for _, w := range warnings {
+		h.warn(errors.New(w))
+	}
+	return caps, err
+}
+
+func failed(res *rmp.AgentResponse, err error) *rmp.AgentResponse {
+	e := asError(err)
+	res.Error = e.wire()
+	switch e.Code {
+	case CodeDeadline:
+		res.Status = rmp.StatusTimeout
+	case CodeCancelled:
+		res.Status = rmp.StatusCancelled
+	default:
+		res.Status = rmp.StatusFailed
+	}
+	return res
+}
+
+// report puts what the attempt did into the response.
+func (a *attempt) report(res *rmp.AgentResponse, end *ending) {
+	res.ExitCode, res.MemBytes = end.exit, end.memory
+	res.Usage = a.door.usage
+	if a.tape.replay {
+		res.Diverged = a.tape.diverged
+		return
+	}
+	res.Tape, res.TapeCut = a.tape.calls, a.tape.cut
+}
+
+// ports reads the guest's output.
+func (a *attempt) ports() ([]byte, error) {
+	ports, err := parseOutputs(a.stdout.kept.Bytes(), a.bundle.Manifest)
+	if err != nil {
+		return nil, err
+	}
+	asJSON, err := json.Marshal(ports)
+	if err != nil {
+		return nil, err
+	}
+	return rmp.AppendMsgpack(nil, asJSON)
+}
+
+// Warm loads the modules of agents and makes an instance of each that is a
+// reactor, so that their attempts find them ready. What fails here fails again
+// where it is needed, and is reported there.
+func (h *Host) Warm(ctx context.Context, refs []string) {
+	for _, ref := range refs {
+		b, err := h.cfg.Catalog.Bundle(strings.TrimPrefix(ref, "agent:"))
+		if err != nil {
+			continue
+		}
+		m, err := h.cfg.Runtime.Load(ctx, b.Module, b.ModuleDigest)
+		if err != nil || m.life != LifeReactor || len(b.Caps.FS) > 0 {
+			continue
+		}
+		a := attempt{bundle: b}
+		limits := b.Manifest.Limits.or(DefaultLimits).atMost(h.cfg.Runtime.cfg.Max)
+		g := &guest{args: a.argv(), memory: uint64(limits.MemoryMB) << 20}
+		m.fill(m.pool(g), g)
+	}
+}
