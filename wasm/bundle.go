@@ -42,7 +42,7 @@ type Bundle struct {
 // module may lie beside the folder (a path that starts with ../), because
 // several bundles may share one.
 func LoadBundle(fsys fs.FS, dir string) (*Bundle, error) {
-	src, err := readFile(fsys, path.Join(dir, ManifestFile), manifestMax)
+	src, err := readBundleFile(fsys, path.Join(dir, ManifestFile), manifestMax)
 	if err != nil {
 		return nil, err
 	}
@@ -116,7 +116,7 @@ func (b *Bundle) readModule(fsys fs.FS, dir string, _ *bundleSum) error {
 // readRef reads a file that a manifest names and compares its digest.
 func readRef(fsys fs.FS, dir string, ref FileRef, most int64) ([]byte, string, error) {
 	name := path.Join(dir, ref.Path)
-	src, err := readFile(fsys, name, most)
+	src, err := readBundleFile(fsys, name, most)
 	if err != nil {
 		return nil, name, err
 	}
@@ -127,7 +127,7 @@ func readRef(fsys fs.FS, dir string, ref FileRef, most int64) ([]byte, string, e
 	return src, name, nil
 }
 
-func readFile(fsys fs.FS, name string, most int64) ([]byte, error) {
+func readBundleFile(fsys fs.FS, name string, most int64) ([]byte, error) {
 	f, err := fsys.Open(name)
 	if err != nil {
 		return nil, errorf(CodeBundle, "%s: %v", name, reason(err))

@@ -62,7 +62,11 @@ func readMap(b []byte) (m, rest []byte, err error) {
 func encodeAnswer(c rmp.Hostcall) []byte {
 	b := msgp.AppendMapHeader(nil, 1)
 	if c.Err == nil {
-		return append(msgp.AppendString(b, "ok"), c.OK...)
+		b = msgp.AppendString(b, "ok")
+		if len(c.OK) == 0 { // nil comes back from a tape as nothing
+			return msgp.AppendNil(b)
+		}
+		return append(b, c.OK...)
 	}
 	b = msgp.AppendString(b, "err")
 	b = msgp.AppendMapHeader(b, 3)

@@ -26,8 +26,9 @@ type clock struct {
 
 func newVirtualClock() *clock { return &clock{} }
 
+// newRealClock starts a step after 0: Go's runtime takes 0 for a broken clock.
 func newRealClock(now func() time.Time) *clock {
-	return &clock{now: now, start: now()}
+	return &clock{now: now, start: now().Add(-virtualStep)}
 }
 
 func newReplayClock(readings []int64) *clock {

@@ -87,7 +87,7 @@ func (c *Confirmer) Confirm(ctx context.Context, who Caller, a Action) (*Decisio
 	if err != nil {
 		return nil, errorf(CodeRequest, "%v", err)
 	}
-	if _, err := c.client.Publish(ctx, rmp.Message{
+	if _, err := c.client.Publish(ctx, &rmp.Message{
 		SchemaID: rmp.CTActionRequest, TraceID: trace, TTLMS: uint64(c.timeout.Milliseconds()),
 		Meta:    rmp.Meta{Topic: TopicActions, From: "agent:" + who.Agent, To: "user"},
 		Payload: req,

@@ -169,7 +169,7 @@ func (h *Host) serve(ctx context.Context, trace rmp.TraceID, req *rmp.AgentReque
 	defer end()
 	started := time.Now()
 	send := func(schema uint16, payload rmpPayload) error {
-		_, err := h.cfg.Client.Publish(context.WithoutCancel(ctx), rmp.Message{
+		_, err := h.cfg.Client.Publish(context.WithoutCancel(ctx), &rmp.Message{
 			SchemaID: schema, TraceID: trace, TTLMS: uint64(responseTTL.Milliseconds()),
 			Meta:    rmp.Meta{Topic: req.ReplyTo, From: "agent:" + req.Ref, To: "engine"},
 			Payload: payload,
@@ -247,7 +247,14 @@ func (h *Host) prepare(ctx context.Context, req *rmp.AgentRequest) (*attempt, *M
 			req.Ref, bundle.Digest, req.Digest)
 	}
 	module, err := h.cfg.Runtime.Load(ctx, bundle.Module, bundle.ModuleDigest)
-	return a, module, err
+	if err != nil {
+		return a, nil, err
+	}
+	if need := module.minMemory; need > uint64(a.limits.MemoryMB)<<20 {
+		return a, nil, errorf(CodeLoadRefused+":"+CodeLimit,
+			"the module starts with %d MiB of memory, over its limit of %d MiB", need>>20, a.limits.MemoryMB)
+	}
+	return a, module, nil
 }
 
 // caps are what the agent may do. In a replay nothing leaves the sandbox, so

@@ -102,7 +102,10 @@ func doKBSearch(ctx context.Context, d *door, args []byte) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	return map[string]any{"hits": slices.Concat([]KBHit{}, hits)}, nil
+	if hits == nil {
+		hits = []KBHit{} // an empty list, not null
+	}
+	return map[string]any{"hits": hits}, nil
 }
 
 func doKBWhy(ctx context.Context, d *door, args []byte) (any, error) {

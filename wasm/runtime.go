@@ -131,14 +131,13 @@ func (r *Runtime) forget(digest string, e *moduleEntry) {
 
 func (r *Runtime) compile(ctx context.Context, binary []byte, digest string) (*Module, error) {
 	m := &Module{owner: r, digest: digest, pools: map[string]*pool{}}
-	life, err := admit(binary, r.cfg.Max)
+	info, err := Scan(binary, r.scanLimits())
 	if err != nil {
-		return nil, err
+		return nil, loadRefused(err)
 	}
-	m.life = life
 	dir, hit, unlock := r.cacheFolder(ctx, digest)
 	defer unlock()
-	if err := m.build(ctx, binary, dir, r.cfg.Max); err != nil {
+	if err := m.build(ctx, binary, info, dir); err != nil {
 		return nil, errors.Join(err, m.close())
 	}
 	if dir != "" && !hit {
@@ -171,16 +170,19 @@ type Module struct {
 	wazero   wazero.Runtime
 	cache    wazero.CompilationCache
 	compiled wazero.CompiledModule
+	// minMemory is what the module starts with, in bytes.
+	minMemory uint64
 
 	mu    sync.Mutex
 	pools map[string]*pool // by argv, memory limit
 }
 
-func (m *Module) build(ctx context.Context, binary []byte, cacheDir string, max Limits) error {
+// build admits a scanned module to a wazero runtime of its own and compiles it.
+func (m *Module) build(ctx context.Context, binary []byte, info *ModuleInfo, cacheDir string) error {
 	cfg := wazero.NewRuntimeConfigCompiler().
 		WithCloseOnContextDone(true). // or a guest in a loop could not be stopped
 		WithDebugInfoEnabled(false).
-		WithMemoryLimitPages(uint32(max.MemoryMB) * 16)
+		WithMemoryLimitPages(uint32(m.owner.cfg.Max.MemoryMB) * pagesPerMB)
 	if cacheDir != "" {
 		cache, err := wazero.NewCompilationCacheWithDir(cacheDir)
 		if err != nil {
@@ -190,16 +192,40 @@ func (m *Module) build(ctx context.Context, binary []byte, cacheDir string, max 
 	}
 	// The wazero runtime outlives the call that happened to need it first.
 	m.wazero = wazero.NewRuntimeWithConfig(context.WithoutCancel(ctx), cfg)
-	if err := instantiateHost(ctx, m.wazero); err != nil {
+	m.minMemory = uint64(info.MemoryMin) << 16
+	known, err := instantiateHost(ctx, m.wazero)
+	if err != nil {
 		return errorf(CodeHost, "host modules: %v", err)
+	}
+	if m.life, err = info.Admit(known); err != nil {
+		return loadRefused(err)
 	}
 	compiled, err := m.wazero.CompileModule(
 		experimental.WithCompilationWorkers(ctx, runtime.GOMAXPROCS(0)), binary)
 	if err != nil {
-		return errorf(CodeLoadRefused, "%v", err)
+		return loadRefused(err)
 	}
 	m.compiled = compiled
 	return nil
+}
+
+// pagesPerMB is how many pages of WebAssembly memory, 64 KiB each, make 1 MiB.
+const pagesPerMB = 16
+
+func (r *Runtime) scanLimits() ScanLimits {
+	l := DefaultScanLimits()
+	l.MemoryPages = r.cfg.Max.MemoryMB * pagesPerMB
+	return l
+}
+
+// loadRefused is the error for a module that may not be run, with the code of
+// the scan where that said why.
+func loadRefused(err error) error {
+	var refused *ScanError
+	if errors.As(err, &refused) {
+		return errorf(CodeLoadRefused+":"+refused.Code, "%s", refused.Message)
+	}
+	return errorf(CodeLoadRefused, "%v", err)
 }
 
 func (m *Module) close() error {

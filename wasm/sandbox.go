@@ -10,13 +10,6 @@ import (
 	"github.com/tetratelabs/wazero/sys"
 )
 
-// Entry points of a module (spec/03 "Kinds of life").
-const (
-	exportStart      = "_start"
-	exportInitialize = "_initialize"
-	exportHandle     = "runloop_handle"
-)
-
 // exitTempfail is the status with which a guest says that another attempt may
 // do better (EX_TEMPFAIL of sysexits.h).
 const exitTempfail = 75
@@ -152,12 +145,3 @@ func trapError(err error) error {
 	}
 	return errorf(CodeTrap, "%s", text)
 }
-
-// Life is how a module is called.
-type Life int
-
-// Lives of a module (spec/03 "Kinds of life").
-const (
-	LifeCommand Life = iota + 1
-	LifeReactor
-)

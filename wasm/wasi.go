@@ -34,29 +34,45 @@ const (
 // pollMax is how many subscriptions one poll_oneoff may have.
 const pollMax = 1024
 
-var i32 = api.ValueTypeI32
+// hostModule is the import module of our own functions.
+const hostModule = "runloop"
+
+const i32 = api.ValueTypeI32
 
 // instantiateHost gives a wazero runtime the two modules that guests may
-// import: WASI with its dangerous functions replaced, and our own.
-func instantiateHost(ctx context.Context, r wazero.Runtime) error {
-	b := r.NewHostModuleBuilder(wasi_snapshot_preview1.ModuleName)
-	wasi_snapshot_preview1.NewFunctionExporter().ExportFunctions(b)
+// import: WASI with its dangerous functions replaced, and our own. It returns
+// the types of their functions.
+func instantiateHost(ctx context.Context, r wazero.Runtime) (KnownFunc, error) {
+	wasi := r.NewHostModuleBuilder(wasi_snapshot_preview1.ModuleName)
+	wasi_snapshot_preview1.NewFunctionExporter().ExportFunctions(wasi)
 	// wazero keeps descriptors in a dense table: renumbering to 2^30 would
 	// make it that large.
-	export(b, "fd_renumber", 2, func(context.Context, api.Module, []uint64) uint32 {
+	export(wasi, "fd_renumber", 2, func(context.Context, api.Module, []uint64) uint32 {
 		return errnoNotsup
 	})
 	// wazero's sleeps without looking at the context, and multiplies the
 	// count without looking for overflow.
-	export(b, "poll_oneoff", 4, pollOneoff)
-	if _, err := b.Instantiate(ctx); err != nil {
-		return err
-	}
-	own := r.NewHostModuleBuilder("runloop")
+	export(wasi, "poll_oneoff", 4, pollOneoff)
+	own := r.NewHostModuleBuilder(hostModule)
 	export(own, "hostcall", 2, hostcall)
 	export(own, "hostcall_read", 2, hostcallRead)
-	_, err := own.Instantiate(ctx)
-	return err
+
+	types := map[string]FuncType{}
+	for module, b := range map[string]wazero.HostModuleBuilder{
+		wasi_snapshot_preview1.ModuleName: wasi, hostModule: own,
+	} {
+		m, err := b.Instantiate(ctx)
+		if err != nil {
+			return nil, err
+		}
+		for name, f := range m.ExportedFunctionDefinitions() {
+			types[module+"."+name] = NewFuncType(f.ParamTypes(), f.ResultTypes())
+		}
+	}
+	return func(module, name string) (FuncType, bool) {
+		t, ok := types[module+"."+name]
+		return t, ok
+	}, nil
 }
 
 // hostFunc is a function for guests: i32 parameters, one i32 result.

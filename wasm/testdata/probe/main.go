@@ -1,0 +1,112 @@
+// Command probe is a guest for the tests of the host: each agent does one
+// thing that the sandbox contract speaks of.
+package main
+
+import (
+	"crypto/rand"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"os"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/runloop-os/runloop/wasm/guest"
+)
+
+var handlers = guest.Handlers{
+	"probe": func(c *guest.Call) error {
+		var with struct{ Do string }
+		if err := c.Bind(&with); err != nil {
+			return err
+		}
+		do := probes[with.Do]
+		if do == nil {
+			return fmt.Errorf("no probe %q", with.Do)
+		}
+		return do(c)
+	},
+}
+
+var probes = map[string]func(*guest.Call) error{
+	"echo": func(c *guest.Call) error {
+		fmt.Fprintln(os.Stderr, "a line of log")
+		return c.Out("out", map[string]any{"with": c.With, "inputs": c.Inputs, "node": c.Node, "attempt": c.Attempt})
+	},
+	"seen": func(c *guest.Call) error {
+		entries, err := os.ReadDir("/")
+		return c.Out("out", map[string]any{
+			"args": os.Args, "env": os.Environ(), "root": len(entries), "root_err": fmt.Sprint(err),
+		})
+	},
+	"clock": func(c *guest.Call) error {
+		a := time.Now()
+		time.Sleep(20 * time.Millisecond)
+		return c.Out("out", map[string]any{"year": a.UTC().Year(), "slept_ms": time.Since(a).Milliseconds()})
+	},
+	"random": func(c *guest.Call) error {
+		b := make([]byte, 16)
+		rand.Read(b)
+		order := slices.Collect(maps.Keys(map[int]int{1: 1, 2: 2, 3: 3, 4: 4, 5: 5, 6: 6, 7: 7, 8: 8, 9: 9}))
+		return c.Out("out", map[string]any{"bytes": hex.EncodeToString(b), "order": order})
+	},
+	"calls": calls,
+	"now":   func(c *guest.Call) error { t, err := c.Now(); return errors.Join(err, c.Out("out", t.UnixMicro())) },
+	"retry": func(*guest.Call) error { return guest.Retry(errors.New("not now")) },
+	"fail":  func(*guest.Call) error { return errors.New("never") },
+	"panic": func(*guest.Call) error { panic("on purpose \x1b[31m") },
+	"forever": func(*guest.Call) error {
+		for {
+			time.Sleep(time.Hour)
+		}
+	},
+	"busy": func(*guest.Call) error {
+		for {
+			busy++
+		}
+	},
+	"notjson":  func(*guest.Call) error { fmt.Print("hello \x1b]0;x\x07"); os.Exit(0); return nil },
+	"silent":   func(*guest.Call) error { os.Exit(0); return nil },
+	"whole":    func(*guest.Call) error { fmt.Print(`{"a":1}`); os.Exit(0); return nil },
+	"twodocs":  func(*guest.Call) error { fmt.Print(`{"out":1}{"out":2}`); os.Exit(0); return nil },
+	"dupkeys":  func(*guest.Call) error { fmt.Print(`{"out":1,"out":2}`); os.Exit(0); return nil },
+	"flood":    func(*guest.Call) error { fmt.Print(strings.Repeat("x", 8<<20)); return nil },
+	"logflood": func(c *guest.Call) error { fmt.Fprint(os.Stderr, strings.Repeat("é", 2<<20)); return c.Out("out", 1) },
+	"exit":     func(*guest.Call) error { os.Exit(77); return nil },
+	"memory": func(*guest.Call) error {
+		var all [][]byte
+		for {
+			all = append(all, make([]byte, 1<<20))
+		}
+	},
+}
+
+var busy int
+
+// calls makes the hostcalls that with lists and gives out what came back.
+func calls(c *guest.Call) error {
+	var with struct {
+		Calls []struct {
+			Op   string
+			Args json.RawMessage
+		}
+	}
+	if err := c.Bind(&with); err != nil {
+		return err
+	}
+	out := []any{}
+	for _, call := range with.Calls {
+		var answer json.RawMessage
+		if err := c.Ask(call.Op, call.Args, &answer); err != nil {
+			out = append(out, err.Error())
+			continue
+		}
+		out = append(out, answer)
+	}
+	return c.Out("out", out)
+}
+
+func main() { guest.Main(handlers) }
