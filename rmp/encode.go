@@ -27,11 +27,11 @@ type Message struct {
 
 // The parts of an envelope that never change.
 const (
-	envelope2   = "\x82\xa4type"
-	envelope3   = "\x83\xa4type"
+	keyType     = "\x83\xa4type" // and the head of the map
 	keyPayload  = "\xa7payload"
 	keyMeta     = "\xa4meta"
-	envelopeMax = len(envelope3) + 3 + maxTypeLen + len(keyPayload) + len(keyMeta)
+	envelopeMax = len(keyType) + 2 + maxTypeLen + len(keyPayload)
+	frameMax    = PrefixLen + HeaderLen + envelopeMax
 )
 
 // AppendFrame appends the frame of m to dst, length prefix included, with the
@@ -39,32 +39,27 @@ const (
 // is empty. It reports what a decoder would: [ErrUnknownSchema],
 // [ErrInvalidTTL], [ErrInvalidExpiry], [ErrBodyTooLarge], [ErrBodyDecode] for
 // raw parts that are not one value; dst is then returned as it was. When dst
-// has room for the frame nothing is allocated.
+// has room for the frame and its longest type nothing is allocated.
 func (c Codec) AppendFrame(dst []byte, m *Message) ([]byte, error) {
-	h := Header{
-		SchemaID:    m.SchemaID,
-		CreatedAtMS: m.CreatedAtMS,
-		TTLMS:       m.TTLMS,
-		TraceID:     m.TraceID,
-		MsgID:       m.MsgID,
-	}
-	typ, err := h.check(c.Registry)
+	typ, err := checkFields(c.Registry, m.SchemaID, m.CreatedAtMS, m.TTLMS)
 	if err != nil {
 		return dst, err
 	}
 	mark := len(dst)
-	out := slices.Grow(dst, PrefixLen+HeaderLen+envelopeMax)
-	out = out[:mark+PrefixLen+HeaderLen]
-	if out, err = m.appendBody(out, typ); err != nil {
+	out := dst
+	if cap(out)-mark < frameMax {
+		out = slices.Grow(out, frameMax)
+	}
+	if out, err = m.appendBody(out[:mark+frameMax], mark+PrefixLen+HeaderLen, typ); err != nil {
 		return dst[:mark], err
 	}
-	bodyLen := len(out) - mark - PrefixLen - HeaderLen
-	if uint64(bodyLen) > uint64(c.Limit()) {
+	bodyLen := uint64(len(out) - mark - PrefixLen - HeaderLen)
+	if bodyLen > uint64(c.Limit()) {
 		return dst[:mark], ErrBodyTooLarge
 	}
-	h.BodyLen = uint32(bodyLen)
-	binary.BigEndian.PutUint32(out[mark:], HeaderLen+h.BodyLen)
-	h.Put((*[HeaderLen]byte)(out[mark+PrefixLen:]))
+	b := (*[PrefixLen + HeaderLen]byte)(out[mark:])
+	binary.BigEndian.PutUint32(b[:], HeaderLen+uint32(bodyLen))
+	putHeader((*[HeaderLen]byte)(b[PrefixLen:]), m, uint32(bodyLen))
 	return out, nil
 }
 
@@ -72,17 +67,38 @@ func (c Codec) AppendFrame(dst []byte, m *Message) ([]byte, error) {
 // limit.
 func AppendFrame(dst []byte, m *Message) ([]byte, error) { return Codec{}.AppendFrame(dst, m) }
 
-// appendBody appends the envelope.
-func (m *Message) appendBody(out []byte, typ string) ([]byte, error) {
+// putHeader writes the header of m. It does what [Header.Put] does, but
+// building a Header first would cost as much again.
+func putHeader(b *[HeaderLen]byte, m *Message, bodyLen uint32) {
+	binary.BigEndian.PutUint64(b[0:], start)
+	binary.BigEndian.PutUint64(b[8:], uint64(m.SchemaID)<<16)
+	binary.BigEndian.PutUint32(b[16:], bodyLen)
+	binary.BigEndian.PutUint64(b[20:], m.CreatedAtMS)
+	binary.BigEndian.PutUint64(b[28:], m.TTLMS)
+	*(*[16]byte)(b[36:52]) = m.TraceID
+	binary.BigEndian.PutUint64(b[52:], m.MsgID)
+	binary.BigEndian.PutUint32(b[60:], 0)
+}
+
+// appendBody writes the envelope at offset at. All that comes before the
+// payload fits in out, which is then cut and appended to.
+func (m *Message) appendBody(out []byte, at int, typ string) ([]byte, error) {
 	hasMeta := m.RawMeta != nil || m.Meta != (Meta{})
-	if hasMeta {
-		out = append(out, envelope3...)
-	} else {
-		out = append(out, envelope2...)
+	b := out[at:]
+	n := copy(b, keyType)
+	if !hasMeta {
+		b[0]-- // two keys instead of three
 	}
-	out = msgp.AppendString(out, typ)
-	out = append(out, keyPayload...)
-	out, err := m.appendPayload(out)
+	if len(typ) < 32 {
+		b[n] = 0xa0 | byte(len(typ))
+		n++
+	} else {
+		b[n], b[n+1] = 0xd9, byte(len(typ))
+		n += 2
+	}
+	n += copy(b[n:], typ)
+	n += copy(b[n:], keyPayload)
+	out, err := m.appendPayload(out[:at+n])
 	if err != nil || !hasMeta {
 		return out, err
 	}
@@ -90,10 +106,10 @@ func (m *Message) appendBody(out []byte, typ string) ([]byte, error) {
 	if m.RawMeta == nil {
 		return m.Meta.MarshalMsg(out)
 	}
-	if _, _, err := MetaRoute(m.RawMeta); err != nil {
-		return out, err
+	if _, _, err := metaRoute(m.RawMeta); err != nil {
+		return out, bodyError(err)
 	}
-	return appendOne(out, m.RawMeta)
+	return append(out, m.RawMeta...), nil
 }
 
 // appendPayload appends the payload, nil when there is none.
@@ -108,17 +124,12 @@ func (m *Message) appendPayload(out []byte) ([]byte, error) {
 	case len(m.Raw) == 0:
 		return msgp.AppendNil(out), nil
 	}
-	return appendOne(out, m.Raw)
-}
-
-// appendOne appends raw, which must be exactly one value.
-func appendOne(out, raw []byte) ([]byte, error) {
-	next, err := skip(raw, 0, MaxFrameDepth-1)
-	if err == nil && next != len(raw) {
+	next, err := skip(m.Raw, 0, envelopeDepth)
+	if err == nil && next != len(m.Raw) {
 		err = malformed(next, whyTrailing)
 	}
 	if err != nil {
 		return out, bodyError(err)
 	}
-	return append(out, raw...), nil
+	return append(out, m.Raw...), nil
 }
