@@ -41,31 +41,67 @@ const (
 // raw parts that are not one value; dst is then returned as it was. When dst
 // has room for the frame and its longest type nothing is allocated.
 func (c Codec) AppendFrame(dst []byte, m *Message) ([]byte, error) {
+	out, _, err := c.encode(dst, m)
+	return out, err
+}
+
+// AppendFrame is [Codec.AppendFrame] with the frozen registry and the default
+// limit.
+func AppendFrame(dst []byte, m *Message) ([]byte, error) { return Codec{}.AppendFrame(dst, m) }
+
+// EncodeFrame is [Codec.AppendFrame] to an empty buffer, of which it uses the
+// memory, and fills in f as a reader of the frame would find it, without
+// reading it again.
+func (c Codec) EncodeFrame(buf []byte, m *Message, f *Frame) error {
+	out, at, err := c.encode(buf[:0], m)
+	if err != nil {
+		return err
+	}
+	f.Header = Header{
+		SchemaID:    m.SchemaID,
+		BodyLen:     uint32(len(out) - PrefixLen - HeaderLen),
+		CreatedAtMS: m.CreatedAtMS,
+		TTLMS:       m.TTLMS,
+		TraceID:     m.TraceID,
+		MsgID:       m.MsgID,
+	}
+	f.Type, _ = c.Registry.TypeOf(m.SchemaID)
+	f.Bytes = out
+	f.Payload = out[at.payload:at.end:at.end]
+	f.Meta = nil
+	if at.end != len(out) {
+		f.Meta = out[at.end+len(keyMeta):]
+	}
+	return nil
+}
+
+// offsets says where the payload of a frame starts and ends.
+type offsets struct{ payload, end int }
+
+// encode is AppendFrame, and says where the payload is.
+func (c Codec) encode(dst []byte, m *Message) ([]byte, offsets, error) {
 	typ, err := checkFields(c.Registry, m.SchemaID, m.CreatedAtMS, m.TTLMS)
 	if err != nil {
-		return dst, err
+		return dst, offsets{}, err
 	}
 	mark := len(dst)
 	out := dst
 	if cap(out)-mark < frameMax {
 		out = slices.Grow(out, frameMax)
 	}
-	if out, err = m.appendBody(out[:mark+frameMax], mark+PrefixLen+HeaderLen, typ); err != nil {
-		return dst[:mark], err
+	out, at, err := m.appendBody(out[:mark+frameMax], mark+PrefixLen+HeaderLen, typ)
+	if err != nil {
+		return dst[:mark], offsets{}, err
 	}
 	bodyLen := uint64(len(out) - mark - PrefixLen - HeaderLen)
 	if bodyLen > uint64(c.Limit()) {
-		return dst[:mark], ErrBodyTooLarge
+		return dst[:mark], offsets{}, ErrBodyTooLarge
 	}
 	b := (*[PrefixLen + HeaderLen]byte)(out[mark:])
 	binary.BigEndian.PutUint32(b[:], HeaderLen+uint32(bodyLen))
 	putHeader((*[HeaderLen]byte)(b[PrefixLen:]), m, uint32(bodyLen))
-	return out, nil
+	return out, at, nil
 }
-
-// AppendFrame is [Codec.AppendFrame] with the frozen registry and the default
-// limit.
-func AppendFrame(dst []byte, m *Message) ([]byte, error) { return Codec{}.AppendFrame(dst, m) }
 
 // putHeader writes the header of m. It does what [Header.Put] does, but
 // building a Header first would cost as much again.
@@ -82,7 +118,7 @@ func putHeader(b *[HeaderLen]byte, m *Message, bodyLen uint32) {
 
 // appendBody writes the envelope at offset at. All that comes before the
 // payload fits in out, which is then cut and appended to.
-func (m *Message) appendBody(out []byte, at int, typ string) ([]byte, error) {
+func (m *Message) appendBody(out []byte, at int, typ string) ([]byte, offsets, error) {
 	hasMeta := m.RawMeta != nil || m.Meta != (Meta{})
 	b := out[at:]
 	n := copy(b, keyType)
@@ -99,17 +135,19 @@ func (m *Message) appendBody(out []byte, at int, typ string) ([]byte, error) {
 	n += copy(b[n:], typ)
 	n += copy(b[n:], keyPayload)
 	out, err := m.appendPayload(out[:at+n])
+	where := offsets{payload: at + n, end: len(out)}
 	if err != nil || !hasMeta {
-		return out, err
+		return out, where, err
 	}
 	out = append(out, keyMeta...)
 	if m.RawMeta == nil {
-		return m.Meta.MarshalMsg(out)
+		out, err = m.Meta.MarshalMsg(out)
+		return out, where, err
 	}
 	if _, _, err := metaRoute(m.RawMeta); err != nil {
-		return out, bodyError(err)
+		return out, where, bodyError(err)
 	}
-	return append(out, m.RawMeta...), nil
+	return append(out, m.RawMeta...), where, nil
 }
 
 // appendPayload appends the payload, nil when there is none.
