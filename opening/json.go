@@ -106,3 +106,12 @@ func jsonNumber(f float64) string {
 	}
 	return string(v)
 }
+
+// parseHash reads what hashHex gives.
+func parseHash(s string) ([]byte, error) {
+	raw, err := hex.DecodeString(s)
+	if err == nil && len(raw) != 32 {
+		err = errors.New("not 64 hex digits")
+	}
+	return raw, err
+}
