@@ -2,8 +2,6 @@ package opening
 
 import (
 	"errors"
-	"maps"
-	"slices"
 	"strconv"
 	"strings"
 
@@ -140,7 +138,7 @@ func (c *agentCheck) port(ref PortRef, pos Pos, dir string, ports map[string]str
 	if ok {
 		return typ, true
 	}
-	names := slices.Sorted(maps.Keys(ports))
+	names := sortedKeys(ports)
 	hint := c.src.didYouMean(ref.Port, names)
 	if hint == "" && len(names) > 0 {
 		hint = "it has " + cut(visible(strings.Join(names, ", ")))
