@@ -2,6 +2,7 @@ package rmp
 
 import (
 	"fmt"
+	"unicode/utf8"
 
 	"github.com/tinylib/msgp/msgp"
 )
@@ -48,33 +49,58 @@ func ParseEnvelope(body []byte) (Envelope, error) {
 }
 
 // field reads the key at offset i and its value, and returns the offset after
-// them.
+// them. The three fields remember themselves; only other keys go into keys.
 func (e *Envelope) field(body []byte, i int, keys *keySet) (int, error) {
-	key, at, err := readKey(body, i)
-	if err != nil {
-		return i, err
-	}
-	if keys.add(body, i, key) {
-		return i, malformed(i, whyDup)
-	}
-	// One level is used by the envelope's own map.
-	next, err := skip(body, at, MaxFrameDepth-1)
+	key, at, err := readString(body, i)
 	if err != nil {
 		return i, err
 	}
 	switch string(key) {
 	case "type":
-		if e.Type, _, err = readKey(body, at); err != nil {
-			return i, malformed(at, `"type" is not a string of valid UTF-8`)
-		}
+		return e.typeField(body, i, at)
 	case "payload":
-		e.Payload = body[at:next:next]
+		return viewField(&e.Payload, body, i, at)
 	case "meta":
-		if k := body[at]; k&0xf0 != 0x80 && k != 0xde && k != 0xdf {
+		if at < len(body) && body[at]&0xf0 != 0x80 && body[at]|1 != 0xdf {
 			return i, malformed(at, `"meta" is not a map`)
 		}
-		e.Meta = body[at:next:next]
+		return viewField(&e.Meta, body, i, at)
 	}
+	if !utf8.Valid(key) {
+		return i, malformed(i, whyUTF8)
+	}
+	if keys.add(body, i, key) {
+		return i, malformed(i, whyDup)
+	}
+	return skip(body, at, envelopeDepth)
+}
+
+// envelopeDepth is what is left of the depth inside the envelope's own map.
+const envelopeDepth = MaxFrameDepth - 1
+
+// typeField reads the value at offset at of the key at offset i.
+func (e *Envelope) typeField(body []byte, i, at int) (int, error) {
+	if e.Type != nil {
+		return i, malformed(i, whyDup)
+	}
+	text, next, err := readKey(body, at)
+	if err != nil {
+		return i, malformed(at, `"type" is not a string of valid UTF-8`)
+	}
+	e.Type = text
+	return next, nil
+}
+
+// viewField is typeField for a value that is not looked at.
+func viewField(field *[]byte, body []byte, i, at int) (int, error) {
+	if *field != nil {
+		return i, malformed(i, whyDup)
+	}
+	next, err := skip(body, at, envelopeDepth)
+	if err != nil {
+		return i, err
+	}
+	*field = body[at:next:next]
 	return next, nil
 }
 
@@ -86,19 +112,27 @@ func MetaRoute(meta []byte) (topic []byte, ack uint64, err error) {
 	if len(meta) == 0 {
 		return nil, 0, nil
 	}
+	if topic, ack, err = metaRoute(meta); err != nil {
+		return nil, 0, bodyError(err)
+	}
+	return topic, ack, nil
+}
+
+// metaRoute is MetaRoute with the reason alone as its error.
+func metaRoute(meta []byte) (topic []byte, ack uint64, err error) {
 	it, err := readItem(meta, 0)
 	if err != nil || it.kind != kindMap {
-		return nil, 0, bodyError(malformed(0, `"meta" is not a map`))
+		return nil, 0, malformed(0, `"meta" is not a map`)
 	}
 	var keys keySet
 	i := it.body
 	for range it.n {
 		key, at, err := readKey(meta, i)
 		if err != nil {
-			return nil, 0, bodyError(err)
+			return nil, 0, err
 		}
 		if keys.add(meta, i, key) {
-			return nil, 0, bodyError(malformed(i, whyDup))
+			return nil, 0, malformed(i, whyDup)
 		}
 		switch string(key) {
 		case "topic":
@@ -106,11 +140,14 @@ func MetaRoute(meta []byte) (topic []byte, ack uint64, err error) {
 		case "ack":
 			ack, i, err = readAck(meta, at)
 		default:
-			i, err = skip(meta, at, MaxFrameDepth-2)
+			i, err = skip(meta, at, envelopeDepth-1)
 		}
 		if err != nil {
-			return nil, 0, bodyError(err)
+			return nil, 0, err
 		}
+	}
+	if i != len(meta) {
+		return nil, 0, malformed(i, whyTrailing)
 	}
 	return topic, ack, nil
 }

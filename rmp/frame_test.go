@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"math"
+	"reflect"
 	"strings"
 	"testing"
 
@@ -23,6 +24,30 @@ func TestGoldenEncode(t *testing.T) {
 	got, err = rmp.AppendFrame(prefix, &m)
 	if err != nil || !bytes.Equal(got, append([]byte("before"), golden()...)) {
 		t.Errorf("appended (%v) %x", err, got)
+	}
+}
+
+func TestEncodeFrameIsWhatAReaderFinds(t *testing.T) {
+	for _, edit := range []func(*rmp.Message){
+		func(m *rmp.Message) {},
+		func(m *rmp.Message) { m.RawMeta, m.Meta.Topic = nil, "a/b" },
+		func(m *rmp.Message) { m.RawMeta = nil },
+		func(m *rmp.Message) { m.SchemaID, m.Payload = rmp.CTExecutorAgentResponse, nil },
+	} {
+		m := goldenMessage()
+		edit(&m)
+		f := rmp.Frame{Meta: []byte("stale")}
+		if err := (rmp.Codec{}).EncodeFrame([]byte("used before"), &m, &f); err != nil {
+			t.Fatal(err)
+		}
+		if read, err := rmp.ParseFrame(f.Bytes); err != nil || !reflect.DeepEqual(f, read) {
+			t.Errorf("made %+v, a reader finds %+v, %v", f, read, err)
+		}
+	}
+	m := goldenMessage()
+	m.TTLMS = 0
+	if err := (rmp.Codec{}).EncodeFrame(nil, &m, new(rmp.Frame)); !errors.Is(err, rmp.ErrInvalidTTL) {
+		t.Errorf("a bad message: %v", err)
 	}
 }
 

@@ -93,13 +93,18 @@ func (h *Header) Check(reg *Registry) error {
 
 // check is Check, and returns the type string that it looked up.
 func (h *Header) check(reg *Registry) (string, error) {
-	typ, ok := reg.TypeOf(h.SchemaID)
+	return checkFields(reg, h.SchemaID, h.CreatedAtMS, h.TTLMS)
+}
+
+// checkFields is check for fields that are not in a Header.
+func checkFields(reg *Registry, id uint16, created, ttl uint64) (string, error) {
+	typ, ok := reg.TypeOf(id)
 	switch {
 	case !ok:
 		return "", ErrUnknownSchema
-	case h.TTLMS == 0:
+	case ttl == 0:
 		return "", ErrInvalidTTL
-	case h.CreatedAtMS+h.TTLMS < h.CreatedAtMS: // the u128 sum does not fit u64
+	case created+ttl < created: // the u128 sum does not fit u64
 		return "", ErrInvalidExpiry
 	}
 	return typ, nil

@@ -84,6 +84,9 @@ func (s *keySet) place(b []byte, at int32) {
 // keyAt returns the key whose head is at offset at. It was read before, so
 // that its head cannot be malformed.
 func keyAt(b []byte, at int32) []byte {
+	if c := b[at]; c&0xe0 == 0xa0 {
+		return b[at+1 : at+1+int32(c&0x1f)]
+	}
 	it, err := readItem(b, int(at))
 	if err != nil {
 		return nil

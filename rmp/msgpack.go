@@ -141,6 +141,24 @@ func readLen(b []byte, i int, k kind, width int) (item, error) {
 
 // readKey decodes a map key at offset i: a string of valid UTF-8.
 func readKey(b []byte, i int) (key []byte, next int, err error) {
+	if key, next, err = readString(b, i); err != nil {
+		return nil, i, err
+	}
+	if !isASCII(key) && !utf8.Valid(key) {
+		return nil, i, malformed(i, whyUTF8)
+	}
+	return key, next, nil
+}
+
+// readString decodes a map key at offset i whose text is not checked.
+func readString(b []byte, i int) (text []byte, next int, err error) {
+	if i < len(b) && b[i]&0xe0 == 0xa0 { // short, as nearly all keys are
+		next = i + 1 + int(b[i]&0x1f)
+		if next > len(b) {
+			return nil, i, malformed(i, whyClaim)
+		}
+		return b[i+1 : next], next, nil
+	}
 	it, err := readItem(b, i)
 	if err != nil {
 		return nil, i, err
@@ -149,70 +167,75 @@ func readKey(b []byte, i int) (key []byte, next int, err error) {
 		return nil, i, malformed(i, whyKey)
 	}
 	next = it.body + it.n
-	key = b[it.body:next]
-	if !utf8.Valid(key) {
-		return nil, i, malformed(i, whyUTF8)
-	}
-	return key, next, nil
+	return b[it.body:next], next, nil
 }
+
+// isASCII is quicker than utf8.Valid for the few bytes of a key.
+func isASCII(b []byte) bool {
+	var all byte
+	for _, c := range b {
+		all |= c
+	}
+	return all < utf8.RuneSelf
+}
+
+// pending is an open container: the number of items still to come, times two,
+// plus one for a map. In a map keys and values take turns, so that a key is
+// next when the number is even.
+type pending uint64
+
+func (p pending) done() bool    { return p < 2 }
+func (p pending) wantKey() bool { return p&3 == 1 }
+
+// shallow is the depth up to which skip needs no memory of its own.
+const shallow = 16
 
 // skip returns the offset after the value at offset i. It checks structure:
-// lengths, depth, and that keys are strings of valid UTF-8. It neither
-// recurses nor allocates.
+// lengths, depth, and that keys are strings of valid UTF-8. It does not
+// recurse, and allocates only for what is nested deeper than shallow.
 func skip(b []byte, i, depth int) (int, error) {
-	it, err := readItem(b, i)
-	if err != nil {
-		return i, err
-	}
-	if it.kind < kindArray {
-		return it.body + it.n, nil
-	}
-	return skipContainer(b, i, it, depth)
-}
-
-// skipContainer is skip for the array or map it, which starts at offset i.
-// Open containers are counted in pending; in that of a map keys and values
-// take turns, so that a key is next when the count is even.
-func skipContainer(b []byte, i int, it item, depth int) (int, error) {
-	var pending [MaxFrameDepth]struct {
-		left  int
-		isMap bool
-	}
-	open := 0
+	var room [shallow]pending
+	open := room[:0]
 	for {
-		if it.kind >= kindArray {
-			if open == depth {
-				return i, malformed(i, whyDepth)
-			}
-			p := &pending[open]
-			p.left, p.isMap = it.n, it.kind == kindMap
-			if p.isMap {
-				p.left *= 2
-			}
-			open++
-			i = it.body
+		if i < len(b) && int8(b[i]) >= -32 { // one byte, an integer
+			i++
 		} else {
-			i = it.body + it.n
-		}
-		for open > 0 && pending[open-1].left == 0 {
-			open--
-		}
-		if open == 0 {
-			return i, nil
-		}
-		p := &pending[open-1]
-		if p.isMap && p.left&1 == 0 {
-			_, next, err := readKey(b, i)
+			it, err := readItem(b, i)
 			if err != nil {
 				return i, err
 			}
-			i = next
-			p.left--
+			if it.kind < kindArray {
+				i = it.body + it.n
+			} else {
+				if len(open) == depth {
+					return i, malformed(i, whyDepth)
+				}
+				open = append(open, it.pending())
+				i = it.body
+			}
 		}
-		p.left--
-		var err error
-		if it, err = readItem(b, i); err != nil {
-			return i, err
+		for len(open) > 0 && open[len(open)-1].done() {
+			open = open[:len(open)-1]
 		}
+		if len(open) == 0 {
+			return i, nil
+		}
+		top := &open[len(open)-1]
+		if top.wantKey() {
+			var err error
+			if _, i, err = readKey(b, i); err != nil {
+				return i, err
+			}
+			*top -= 2
+		}
+		*top -= 2
 	}
+}
+
+// pending returns what is to come of a container.
+func (it item) pending() pending {
+	if it.kind == kindMap {
+		return pending(it.n)<<2 | 1
+	}
+	return pending(it.n) << 1
 }

@@ -13,6 +13,174 @@ const (
 )
 
 // MarshalMsg implements msgp.Marshaler
+func (z *message) MarshalMsg(b []byte) (o []byte, err error) {
+	o = msgp.Require(b, z.Msgsize())
+	// map header, size 8
+	// string "schema_id"
+	o = append(o, 0x88, 0xa9, 0x73, 0x63, 0x68, 0x65, 0x6d, 0x61, 0x5f, 0x69, 0x64)
+	o = msgp.AppendUint16(o, z.SchemaID)
+	// string "created_at_ms"
+	o = append(o, 0xad, 0x63, 0x72, 0x65, 0x61, 0x74, 0x65, 0x64, 0x5f, 0x61, 0x74, 0x5f, 0x6d, 0x73)
+	o = msgp.AppendUint64(o, z.CreatedAt)
+	// string "ttl_ms"
+	o = append(o, 0xa6, 0x74, 0x74, 0x6c, 0x5f, 0x6d, 0x73)
+	o = msgp.AppendUint64(o, z.TTL)
+	// string "trace_id"
+	o = append(o, 0xa8, 0x74, 0x72, 0x61, 0x63, 0x65, 0x5f, 0x69, 0x64)
+	o = msgp.AppendBytes(o, (z.TraceID)[:])
+	// string "msg_id"
+	o = append(o, 0xa6, 0x6d, 0x73, 0x67, 0x5f, 0x69, 0x64)
+	o = msgp.AppendUint64(o, z.MsgID)
+	// string "type"
+	o = append(o, 0xa4, 0x74, 0x79, 0x70, 0x65)
+	o = msgp.AppendString(o, z.Type)
+	// string "payload"
+	o = append(o, 0xa7, 0x70, 0x61, 0x79, 0x6c, 0x6f, 0x61, 0x64)
+	o, err = z.Payload.MarshalMsg(o)
+	if err != nil {
+		err = msgp.WrapError(err, "Payload")
+		return
+	}
+	// string "meta"
+	o = append(o, 0xa4, 0x6d, 0x65, 0x74, 0x61)
+	o, err = z.Meta.MarshalMsg(o)
+	if err != nil {
+		err = msgp.WrapError(err, "Meta")
+		return
+	}
+	return
+}
+
+// UnmarshalMsg implements msgp.Unmarshaler
+func (z *message) UnmarshalMsg(bts []byte) (o []byte, err error) {
+	var field []byte
+	_ = field
+	var zb0001 uint32
+	zb0001, bts, err = msgp.ReadMapHeaderBytes(bts)
+	if err != nil {
+		err = msgp.WrapError(err)
+		return
+	}
+	if zb0001 > z0465294dlimitMaps {
+		err = msgp.ErrLimitExceeded
+		return
+	}
+	var zb0001Dup [1]byte
+	for zb0001 > 0 {
+		zb0001--
+		field, bts, err = msgp.ReadMapKeyZC(bts)
+		if err != nil {
+			err = msgp.WrapError(err)
+			return
+		}
+		switch msgp.UnsafeString(field) {
+		case "schema_id":
+			if zb0001Dup[0]&(1<<0) != 0 {
+				err = msgp.WrapError(msgp.ErrDuplicateEntry, "SchemaID")
+				return
+			}
+			zb0001Dup[0] |= 1 << 0
+			z.SchemaID, bts, err = msgp.ReadUint16Bytes(bts)
+			if err != nil {
+				err = msgp.WrapError(err, "SchemaID")
+				return
+			}
+		case "created_at_ms":
+			if zb0001Dup[0]&(1<<1) != 0 {
+				err = msgp.WrapError(msgp.ErrDuplicateEntry, "CreatedAt")
+				return
+			}
+			zb0001Dup[0] |= 1 << 1
+			z.CreatedAt, bts, err = msgp.ReadUint64Bytes(bts)
+			if err != nil {
+				err = msgp.WrapError(err, "CreatedAt")
+				return
+			}
+		case "ttl_ms":
+			if zb0001Dup[0]&(1<<2) != 0 {
+				err = msgp.WrapError(msgp.ErrDuplicateEntry, "TTL")
+				return
+			}
+			zb0001Dup[0] |= 1 << 2
+			z.TTL, bts, err = msgp.ReadUint64Bytes(bts)
+			if err != nil {
+				err = msgp.WrapError(err, "TTL")
+				return
+			}
+		case "trace_id":
+			if zb0001Dup[0]&(1<<3) != 0 {
+				err = msgp.WrapError(msgp.ErrDuplicateEntry, "TraceID")
+				return
+			}
+			zb0001Dup[0] |= 1 << 3
+			bts, err = msgp.ReadExactBytes(bts, (z.TraceID)[:])
+			if err != nil {
+				err = msgp.WrapError(err, "TraceID")
+				return
+			}
+		case "msg_id":
+			if zb0001Dup[0]&(1<<4) != 0 {
+				err = msgp.WrapError(msgp.ErrDuplicateEntry, "MsgID")
+				return
+			}
+			zb0001Dup[0] |= 1 << 4
+			z.MsgID, bts, err = msgp.ReadUint64Bytes(bts)
+			if err != nil {
+				err = msgp.WrapError(err, "MsgID")
+				return
+			}
+		case "type":
+			if zb0001Dup[0]&(1<<5) != 0 {
+				err = msgp.WrapError(msgp.ErrDuplicateEntry, "Type")
+				return
+			}
+			zb0001Dup[0] |= 1 << 5
+			z.Type, bts, err = msgp.ReadStringBytes(bts)
+			if err != nil {
+				err = msgp.WrapError(err, "Type")
+				return
+			}
+		case "payload":
+			if zb0001Dup[0]&(1<<6) != 0 {
+				err = msgp.WrapError(msgp.ErrDuplicateEntry, "Payload")
+				return
+			}
+			zb0001Dup[0] |= 1 << 6
+			bts, err = z.Payload.UnmarshalMsg(bts)
+			if err != nil {
+				err = msgp.WrapError(err, "Payload")
+				return
+			}
+		case "meta":
+			if zb0001Dup[0]&(1<<7) != 0 {
+				err = msgp.WrapError(msgp.ErrDuplicateEntry, "Meta")
+				return
+			}
+			zb0001Dup[0] |= 1 << 7
+			bts, err = z.Meta.UnmarshalMsg(bts)
+			if err != nil {
+				err = msgp.WrapError(err, "Meta")
+				return
+			}
+		default:
+			bts, err = msgp.Skip(bts)
+			if err != nil {
+				err = msgp.WrapError(err)
+				return
+			}
+		}
+	}
+	o = bts
+	return
+}
+
+// Msgsize returns an upper bound estimate of the number of bytes occupied by the serialized message
+func (z *message) Msgsize() (s int) {
+	s = 1 + 10 + msgp.Uint16Size + 14 + msgp.Uint64Size + 7 + msgp.Uint64Size + 9 + msgp.ArrayHeaderSize + (16 * (msgp.ByteSize)) + 7 + msgp.Uint64Size + 5 + msgp.StringPrefixSize + len(z.Type) + 8 + z.Payload.Msgsize() + 5 + z.Meta.Msgsize()
+	return
+}
+
+// MarshalMsg implements msgp.Marshaler
 func (z openingMeta) MarshalMsg(b []byte) (o []byte, err error) {
 	o = msgp.Require(b, z.Msgsize())
 	// map header, size 1
@@ -178,135 +346,5 @@ func (z *rawEnvelope) UnmarshalMsg(bts []byte) (o []byte, err error) {
 // Msgsize returns an upper bound estimate of the number of bytes occupied by the serialized message
 func (z *rawEnvelope) Msgsize() (s int) {
 	s = 1 + 5 + msgp.StringPrefixSize + len(z.Type) + 8 + z.Payload.Msgsize() + 5 + z.Meta.Msgsize()
-	return
-}
-
-// MarshalMsg implements msgp.Marshaler
-func (z *reportEnvelope) MarshalMsg(b []byte) (o []byte, err error) {
-	o = msgp.Require(b, z.Msgsize())
-	// map header, size 3
-	// string "type"
-	o = append(o, 0x83, 0xa4, 0x74, 0x79, 0x70, 0x65)
-	o = msgp.AppendString(o, z.Type)
-	// string "payload"
-	o = append(o, 0xa7, 0x70, 0x61, 0x79, 0x6c, 0x6f, 0x61, 0x64)
-	o, err = z.Payload.MarshalMsg(o)
-	if err != nil {
-		err = msgp.WrapError(err, "Payload")
-		return
-	}
-	// string "meta"
-	o = append(o, 0xa4, 0x6d, 0x65, 0x74, 0x61)
-	// map header, size 1
-	// string "opening_id"
-	o = append(o, 0x81, 0xaa, 0x6f, 0x70, 0x65, 0x6e, 0x69, 0x6e, 0x67, 0x5f, 0x69, 0x64)
-	o = msgp.AppendUint64(o, z.Meta.OpeningID)
-	return
-}
-
-// UnmarshalMsg implements msgp.Unmarshaler
-func (z *reportEnvelope) UnmarshalMsg(bts []byte) (o []byte, err error) {
-	var field []byte
-	_ = field
-	var zb0001 uint32
-	zb0001, bts, err = msgp.ReadMapHeaderBytes(bts)
-	if err != nil {
-		err = msgp.WrapError(err)
-		return
-	}
-	if zb0001 > z0465294dlimitMaps {
-		err = msgp.ErrLimitExceeded
-		return
-	}
-	var zb0001Dup [1]byte
-	for zb0001 > 0 {
-		zb0001--
-		field, bts, err = msgp.ReadMapKeyZC(bts)
-		if err != nil {
-			err = msgp.WrapError(err)
-			return
-		}
-		switch msgp.UnsafeString(field) {
-		case "type":
-			if zb0001Dup[0]&(1<<0) != 0 {
-				err = msgp.WrapError(msgp.ErrDuplicateEntry, "Type")
-				return
-			}
-			zb0001Dup[0] |= 1 << 0
-			z.Type, bts, err = msgp.ReadStringBytes(bts)
-			if err != nil {
-				err = msgp.WrapError(err, "Type")
-				return
-			}
-		case "payload":
-			if zb0001Dup[0]&(1<<1) != 0 {
-				err = msgp.WrapError(msgp.ErrDuplicateEntry, "Payload")
-				return
-			}
-			zb0001Dup[0] |= 1 << 1
-			bts, err = z.Payload.UnmarshalMsg(bts)
-			if err != nil {
-				err = msgp.WrapError(err, "Payload")
-				return
-			}
-		case "meta":
-			if zb0001Dup[0]&(1<<2) != 0 {
-				err = msgp.WrapError(msgp.ErrDuplicateEntry, "Meta")
-				return
-			}
-			zb0001Dup[0] |= 1 << 2
-			var zb0002 uint32
-			zb0002, bts, err = msgp.ReadMapHeaderBytes(bts)
-			if err != nil {
-				err = msgp.WrapError(err, "Meta")
-				return
-			}
-			if zb0002 > z0465294dlimitMaps {
-				err = msgp.ErrLimitExceeded
-				return
-			}
-			var zb0002Dup [1]byte
-			for zb0002 > 0 {
-				zb0002--
-				field, bts, err = msgp.ReadMapKeyZC(bts)
-				if err != nil {
-					err = msgp.WrapError(err, "Meta")
-					return
-				}
-				switch msgp.UnsafeString(field) {
-				case "opening_id":
-					if zb0002Dup[0]&(1<<0) != 0 {
-						err = msgp.WrapError(msgp.ErrDuplicateEntry, "Meta", "OpeningID")
-						return
-					}
-					zb0002Dup[0] |= 1 << 0
-					z.Meta.OpeningID, bts, err = msgp.ReadUint64Bytes(bts)
-					if err != nil {
-						err = msgp.WrapError(err, "Meta", "OpeningID")
-						return
-					}
-				default:
-					bts, err = msgp.Skip(bts)
-					if err != nil {
-						err = msgp.WrapError(err, "Meta")
-						return
-					}
-				}
-			}
-		default:
-			bts, err = msgp.Skip(bts)
-			if err != nil {
-				err = msgp.WrapError(err)
-				return
-			}
-		}
-	}
-	o = bts
-	return
-}
-
-// Msgsize returns an upper bound estimate of the number of bytes occupied by the serialized message
-func (z *reportEnvelope) Msgsize() (s int) {
-	s = 1 + 5 + msgp.StringPrefixSize + len(z.Type) + 8 + z.Payload.Msgsize() + 5 + 1 + 11 + msgp.Uint64Size
 	return
 }

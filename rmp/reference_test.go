@@ -18,11 +18,16 @@ type rawEnvelope struct {
 	Meta    msgp.Raw `msg:"meta,omitempty"`
 }
 
-// reportEnvelope is the body of an error report with typed parts.
-type reportEnvelope struct {
-	Type    string          `msg:"type"`
-	Payload rmp.ErrorReport `msg:"payload"`
-	Meta    openingMeta     `msg:"meta"`
+// message holds what a frame of an error report says, header and body.
+type message struct {
+	SchemaID  uint16          `msg:"schema_id"`
+	CreatedAt uint64          `msg:"created_at_ms"`
+	TTL       uint64          `msg:"ttl_ms"`
+	TraceID   [16]byte        `msg:"trace_id"`
+	MsgID     uint64          `msg:"msg_id"`
+	Type      string          `msg:"type"`
+	Payload   rmp.ErrorReport `msg:"payload"`
+	Meta      rmp.Meta        `msg:"meta"`
 }
 
 // openingMeta is the meta map of the golden frame.

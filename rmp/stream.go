@@ -35,6 +35,10 @@ func NewReader(src io.Reader, codec Codec) *Reader {
 	return &Reader{src: src, codec: codec}
 }
 
+// SetCodec makes the frames after this one be read with another codec, for
+// example with a larger limit once a peer is known.
+func (r *Reader) SetCodec(codec Codec) { r.codec = codec }
+
 // Next reads one frame into f, whose views are valid until the next call.
 //
 // A bad frame is an error of the table of spec/01. When [InStep] holds for

@@ -143,6 +143,22 @@ func TestBuffered(t *testing.T) {
 	}
 }
 
+func TestSetCodec(t *testing.T) {
+	r := rmp.NewReader(bytes.NewReader(bytes.Repeat(golden(), 3)), rmp.Codec{MaxBody: 96})
+	var f rmp.Frame
+	if err := r.Next(&f); err != nil {
+		t.Fatal(err)
+	}
+	r.SetCodec(rmp.Codec{})
+	if err := r.Next(&f); err != nil {
+		t.Fatal(err)
+	}
+	r.SetCodec(rmp.Codec{MaxBody: 95})
+	if err := r.Next(&f); !errors.Is(err, rmp.ErrBodyTooLarge) {
+		t.Errorf("one byte over the new limit: %v", err)
+	}
+}
+
 func TestSourceErrors(t *testing.T) {
 	broken := errors.New("broken")
 	for n := range 170 {

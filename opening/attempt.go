@@ -1,0 +1,194 @@
+package opening
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/runloop-os/runloop/rmp"
+)
+
+// attempt is one attempt of a node while it runs, and what is left of it
+// afterwards.
+type attempt struct {
+	node    int
+	req     *Request
+	resp    *Response // once it has ended
+	begun   time.Time
+	took    time.Duration
+	timeout time.Duration
+
+	// Set when it is launched.
+	cancel context.CancelCauseFunc
+	timer  *time.Timer
+	due    time.Time     // when timer goes off
+	left   time.Duration // of the timeout, while it waits for a person
+	asking int           // actions that wait for a person
+}
+
+// newAttempt makes the request for the next attempt of a node.
+func (r *runner) newAttempt(i int) *attempt {
+	n, now := r.p.Opening.Nodes[i], r.e.now()
+	a := &attempt{node: i, begun: now, timeout: r.timeout(n)}
+	runLeft := r.runLeft(now)
+	deadline := a.timeout
+	if runLeft > 0 {
+		deadline = min(deadline, runLeft)
+	}
+	a.req = &Request{
+		Ref: n.Ref(), Node: n.ID, Attempt: r.m.nodes[i].attempt,
+		TraceID: r.opt.TraceID, OpeningID: r.ids.opening,
+		Digest: r.p.Digests[n.Ref()], Seed: r.opt.Seed,
+		With: r.p.With[i], Inputs: r.m.inputs(i),
+		Budget: rmp.Budget{Tokens: n.BudgetTokens, DeadlineMillis: deadline.Milliseconds()},
+		RunBudget: rmp.Budget{
+			Tokens:         r.p.Opening.Policy.BudgetTokens,
+			USD:            r.p.Opening.Policy.BudgetUSD,
+			DeadlineMillis: runLeft.Milliseconds(),
+		},
+		Mode: rmp.ModeLive,
+	}
+	return a
+}
+
+// timeout of a node: its own, the opening's, or the default (spec/04).
+func (r *runner) timeout(n Node) time.Duration {
+	switch {
+	case n.TimeoutMS > 0:
+		return time.Duration(n.TimeoutMS) * time.Millisecond
+	case r.p.Opening.Policy.TimeoutMS > 0:
+		return time.Duration(r.p.Opening.Policy.TimeoutMS) * time.Millisecond
+	}
+	return defaultTimeout
+}
+
+// runLeft is how much longer the run may take, at least a millisecond, or 0
+// when it has no limit.
+func (r *runner) runLeft(now time.Time) time.Duration {
+	ms := r.p.Opening.Policy.TimeoutMS
+	if ms == 0 {
+		return 0
+	}
+	return max(time.Duration(ms)*time.Millisecond-now.Sub(r.begun), time.Millisecond)
+}
+
+// launch runs an attempt in a goroutine that ends with an endedMsg.
+func (r *runner) launch(ctx context.Context, a *attempt) {
+	// Cancelling the run is the loop's business; it stops attempts itself.
+	ctx, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
+	a.cancel = cancel
+	a.timer = time.AfterFunc(a.timeout, func() { cancel(errAttemptTimeout) })
+	a.due = time.Now().Add(a.timeout)
+	if r.stopped != "" {
+		cancel(errRunStopped)
+	}
+	r.live++
+	go func() {
+		resp := r.e.Executor.Execute(ctx, a.req, observer{r, a})
+		cause := context.Cause(ctx)
+		a.timer.Stop()
+		cancel(nil)
+		r.send(endedMsg{a, resp, cause})
+	}()
+}
+
+// observer sends what an executor tells to the loop.
+type observer struct {
+	r *runner
+	a *attempt
+}
+
+func (o observer) Log(l Log)           { o.r.send(logMsg{o.a, l}) }
+func (o observer) Crossing(c Crossing) { o.r.send(crossingMsg{c}) }
+
+// ended settles an attempt: its node is finished, and others with it, or it is
+// tried again later.
+func (r *runner) ended(msg endedMsg) {
+	a := msg.a
+	r.live--
+	a.took = r.e.now().Sub(a.begun)
+	a.resp = r.judge(a, msg.resp, msg.cause)
+	r.usage.TokensIn += a.resp.Usage.TokensIn
+	r.usage.TokensOut += a.resp.Usage.TokensOut
+	r.usage.USD += a.resp.Usage.USD
+	r.actions.forget(a)
+	changes := r.apply(ended{node: a.node, status: a.resp.Status, ports: a.resp.Ports, err: a.resp.Error})
+	for _, c := range changes {
+		if c.retry {
+			r.retry(a)
+		} else {
+			r.settled(c.node)
+		}
+	}
+}
+
+// judge decides how an attempt ended: by what the host says, unless it was
+// stopped from here, and only if what the host says makes sense.
+func (r *runner) judge(a *attempt, resp *Response, cause error) *Response {
+	if resp == nil {
+		return failure(codeHost, false, "the executor gave no answer")
+	}
+	switch {
+	case resp.Status == rmp.StatusOK:
+		return canonicalPorts(resp)
+	case r.stopped != "" && errors.Is(cause, errRunStopped):
+		resp.Status = rmp.StatusCancelled
+		resp.Error = &rmp.AgentError{Code: codeCancelled, Message: r.stopReason()}
+	case errors.Is(cause, errAttemptTimeout):
+		resp.Status = rmp.StatusTimeout
+		resp.Error = &rmp.AgentError{Code: codeTimedOut, Retryable: true,
+			Message: fmt.Sprintf("no answer within %d ms", a.timeout.Milliseconds())}
+	case resp.Status == rmp.StatusTimeout || resp.Status == rmp.StatusCancelled:
+		// The host knows of limits and reasons of its own.
+	case resp.Status != rmp.StatusFailed:
+		return failure(codeHost, false, "the host answered with the status %s", quote(resp.Status))
+	}
+	if resp.Error == nil {
+		resp.Error = &rmp.AgentError{Code: resp.Status, Message: "the host gave no reason"}
+	}
+	resp.Ports = nil
+	return resp
+}
+
+// canonicalPorts brings outputs into canonical form. A value that would change
+// on the way fails the attempt.
+func canonicalPorts(resp *Response) *Response {
+	ports := make(map[string]json.RawMessage, len(resp.Ports))
+	for name, raw := range resp.Ports {
+		v, err := canonical(raw)
+		if err != nil {
+			resp.Status, resp.Ports = rmp.StatusFailed, nil
+			resp.Error = &rmp.AgentError{Code: codeOutput,
+				Message: fmt.Sprintf("the output %s holds %v", quote(name), err)}
+			return resp
+		}
+		ports[name] = v
+	}
+	resp.Ports, resp.Error = ports, nil
+	return resp
+}
+
+// retry plans the next attempt of a node.
+func (r *runner) retry(a *attempt) {
+	node := r.p.Opening.Nodes[a.node]
+	delay := node.Retry.wait(r.opt.Seed, node.ID, a.req.Attempt)
+	r.event(kindNodeRetry, levelWarn, nodeRetryMeta{
+		Node: node.ID, Attempt: a.req.Attempt, NextAttempt: a.req.Attempt + 1,
+		DelayMS: delay.Milliseconds(), Error: a.resp.Error,
+	}, "%s: attempt %d failed (%s); the next is in %d ms",
+		node.ID, a.req.Attempt, describeError(a.resp.Error), delay.Milliseconds())
+	time.AfterFunc(delay, func() { r.send(dueMsg{a.node}) })
+}
+
+// stopReason says in a sentence why the run was stopped.
+func (r *runner) stopReason() string {
+	switch r.stopped {
+	case StatusTimeout:
+		return fmt.Sprintf("the run took longer than its policy.timeout_ms of %d ms", r.p.Opening.Policy.TimeoutMS)
+	case StatusError:
+		return "the run could not be recorded"
+	}
+	return "the run was cancelled"
+}

@@ -1,0 +1,121 @@
+package opening
+
+import (
+	"context"
+	"encoding/json"
+
+	"github.com/runloop-os/runloop/rmp"
+)
+
+// Record is one entry of a run in the ledger: a kind of spec/05 and its
+// payload in canonical JSON. Records hold all that is needed to go on with a
+// run, and what can be worked out from earlier ones is not repeated.
+type Record struct {
+	Kind    string
+	Payload json.RawMessage
+}
+
+// Store keeps the records of runs.
+type Store interface {
+	// Append keeps all of the records, in their order, or none. When it
+	// returns they are durable. An error stops the run.
+	Append(ctx context.Context, records []Record) error
+}
+
+// ArtifactSaver keeps the outputs that an opening names under artifacts.save.
+type ArtifactSaver interface {
+	// SaveArtifact keeps one output and gives the id it has from now on.
+	SaveArtifact(ctx context.Context, a Artifact) (id string, err error)
+}
+
+// Artifact is an output to keep.
+type Artifact struct {
+	TraceID   string
+	OpeningID string
+	Port      PortRef
+	Value     json.RawMessage // canonical JSON
+}
+
+// SavedArtifact says where an output went.
+type SavedArtifact struct {
+	Port string `json:"port"`
+	ID   string `json:"id"`
+}
+
+// The payloads of records.
+type (
+	runStartedRecord struct {
+		TraceID       string            `json:"trace_id"`
+		OpeningID     string            `json:"opening_id"`
+		OpeningName   string            `json:"opening_name"`
+		OpeningIR     json.RawMessage   `json:"opening_ir"`
+		OpeningIRHash string            `json:"opening_ir_hash"`
+		Params        json.RawMessage   `json:"params"`
+		Seed          Seed              `json:"seed"`
+		Agents        map[string]string `json:"agents"` // digests by reference
+		Flags         json.RawMessage   `json:"flags,omitempty"`
+	}
+
+	nodeStartedRecord struct {
+		TraceID string `json:"trace_id"`
+		Node    string `json:"node"`
+		Agent   string `json:"agent"`
+		Attempt int    `json:"attempt"`
+		// After is why the attempt before this one failed.
+		After *rmp.AgentError `json:"after,omitempty"`
+	}
+
+	nodeFinishedRecord struct {
+		TraceID    string                     `json:"trace_id"`
+		Node       string                     `json:"node"`
+		Agent      string                     `json:"agent"`
+		Attempt    int                        `json:"attempt"` // 0: it never ran
+		Status     Status                     `json:"status"`
+		DurationMS int64                      `json:"duration_ms"`
+		Outputs    map[string]json.RawMessage `json:"outputs,omitempty"`
+		OutputHash string                     `json:"output_hash,omitempty"`
+		Error      *rmp.AgentError            `json:"error,omitempty"`
+		Reason     string                     `json:"reason,omitempty"`
+		Digest     string                     `json:"digest,omitempty"`
+		Usage      *rmp.Usage                 `json:"usage,omitempty"`
+		Budget     *rmp.Budget                `json:"budget,omitempty"`
+		Hostcalls  []Hostcall                 `json:"hostcalls,omitempty"`
+		TapeCut    bool                       `json:"tape_cut,omitempty"`
+	}
+
+	actionRequestedRecord struct {
+		TraceID     string          `json:"trace_id"`
+		ActionID    string          `json:"action_id"`
+		Node        string          `json:"node"`
+		Agent       string          `json:"agent"`
+		Attempt     int             `json:"attempt"`
+		Kind        string          `json:"kind"`
+		Summary     string          `json:"summary"`
+		Details     json.RawMessage `json:"details"`
+		Digest      string          `json:"digest"`
+		ExpiresAtMS int64           `json:"expires_at_ms"`
+	}
+
+	actionDecidedRecord struct {
+		TraceID   string `json:"trace_id"`
+		ActionID  string `json:"action_id"`
+		Node      string `json:"node"`
+		Digest    string `json:"digest"`
+		Approved  bool   `json:"approved"`
+		Rationale string `json:"rationale,omitempty"`
+		By        string `json:"by"`
+	}
+
+	runFinishedRecord struct {
+		TraceID    string          `json:"trace_id"`
+		OpeningID  string          `json:"opening_id"`
+		Status     Status          `json:"status"`
+		Success    bool            `json:"success"`
+		Reason     string          `json:"reason,omitempty"`
+		DurationMS int64           `json:"duration_ms"`
+		Nodes      map[Status]int  `json:"nodes"`
+		Usage      rmp.Usage       `json:"usage"`
+		Artifacts  []SavedArtifact `json:"artifacts,omitempty"`
+		FinalHash  string          `json:"final_hash"`
+	}
+)

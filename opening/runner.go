@@ -1,0 +1,245 @@
+package opening
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/runloop-os/runloop/rmp"
+)
+
+// defaultTimeout is for nodes of openings that set none (spec/04 "Running").
+const defaultTimeout = 30 * time.Second
+
+// maxLadder is how many crossings a trace keeps.
+const maxLadder = 20_000
+
+// Why the context of an attempt ended.
+var (
+	errAttemptTimeout = errors.New("the attempt took too long")
+	errRunStopped     = errors.New("the run was stopped")
+)
+
+// runner is one run. Everything in it belongs to the goroutine of Run; the
+// goroutines of attempts, timers and the watch of actions only send to inbox.
+type runner struct {
+	e   *Engine
+	p   *Plan
+	opt RunOptions
+	ids ids
+	m   *machine
+
+	inbox  chan any
+	closed chan struct{} // ends what would wait to send to inbox
+
+	begun    time.Time
+	attempts []*attempt // by node, the latest
+	live     int        // attempts whose goroutine has not reported
+	actions  actionBook
+	ladder   []Crossing
+	cut      bool // of the ladder
+	usage    rmp.Usage
+	batch    batch
+
+	stopped  Status // why the run was stopped, "" while it was not
+	storeErr error
+}
+
+// ids are the names of a run that stand in everything it says.
+type ids struct {
+	trace, opening string
+}
+
+// batch is what one turn of the loop wants to have happen. It happens in this
+// order: what is recorded, then what is said, then what is done.
+type batch struct {
+	records []Record
+	events  []Event
+	starts  []*attempt
+}
+
+// Messages to the loop of a run.
+type (
+	logMsg struct {
+		a   *attempt
+		log Log
+	}
+	crossingMsg struct{ crossing Crossing }
+	endedMsg    struct {
+		a     *attempt
+		resp  *Response
+		cause error // of the end of its context
+	}
+	dueMsg struct{ node int }
+)
+
+func newRunner(e *Engine, p *Plan, opt RunOptions) *runner {
+	return &runner{
+		e: e, p: p, opt: opt, m: newMachine(p.Opening, e.maxParallel()),
+		ids:      ids{trace: "trace:" + opt.TraceID.String(), opening: OpeningID(p.IRHash)},
+		inbox:    make(chan any, 64),
+		closed:   make(chan struct{}),
+		attempts: make([]*attempt, len(p.Opening.Nodes)),
+		actions:  actionBook{open: map[string]*openAction{}},
+		begun:    e.now(),
+	}
+}
+
+// run is the loop: start what may start, write it down, wait for something to
+// happen.
+func (r *runner) run(ctx context.Context) (*Report, error) {
+	var expired <-chan time.Time
+	if ms := r.p.Opening.Policy.TimeoutMS; ms > 0 {
+		timer := time.NewTimer(time.Duration(ms) * time.Millisecond)
+		defer timer.Stop()
+		expired = timer.C
+	}
+	cancelled := ctx.Done()
+	r.recordStart()
+	if ctx.Err() != nil {
+		r.stop(StatusCancelled)
+	}
+	for !r.finished() {
+		r.startReady()
+		r.flush(ctx)
+		if r.finished() {
+			break
+		}
+		select {
+		case msg := <-r.inbox:
+			r.handle(msg)
+			r.handleMore()
+		case <-r.actions.news():
+			r.syncActions()
+		case <-cancelled:
+			cancelled = nil
+			r.stop(StatusCancelled)
+		case <-expired:
+			r.stop(StatusTimeout)
+		}
+	}
+	return r.finish(ctx)
+}
+
+// finished reports whether nothing is left to wait for.
+func (r *runner) finished() bool {
+	return r.live == 0 && len(r.batch.starts) == 0 && (r.m.done() || r.storeErr != nil)
+}
+
+// handleMore takes what else has arrived, so that one append records it all.
+func (r *runner) handleMore() {
+	for range cap(r.inbox) {
+		select {
+		case msg := <-r.inbox:
+			r.handle(msg)
+		default:
+			return
+		}
+	}
+}
+
+func (r *runner) handle(msg any) {
+	switch msg := msg.(type) {
+	case logMsg:
+		r.output(msg.a, msg.log)
+	case crossingMsg:
+		r.crossing(msg.crossing)
+	case dueMsg:
+		if !r.m.stopped {
+			r.apply(due{msg.node})
+		}
+	case endedMsg:
+		r.syncActions()
+		r.ended(msg)
+	}
+}
+
+// apply tells the machine what happened. The runner only tells it what can
+// happen, so an error is a bug.
+func (r *runner) apply(event any) []change {
+	changes, err := r.m.apply(event)
+	if err != nil {
+		panic("opening: internal error: " + err.Error())
+	}
+	return changes
+}
+
+// startReady begins an attempt of every node that may run now.
+func (r *runner) startReady() {
+	for i, ok := r.m.next(); ok && r.storeErr == nil; i, ok = r.m.next() {
+		after := r.m.nodes[i].err
+		r.apply(started{i})
+		a := r.newAttempt(i)
+		r.attempts[i] = a
+		r.recordAttempt(a, after)
+		r.batch.starts = append(r.batch.starts, a)
+	}
+}
+
+// flush records the batch, then reports it, then starts what it starts. What
+// could not be recorded is not reported, and ends the run.
+func (r *runner) flush(ctx context.Context) {
+	b := r.batch
+	r.batch = batch{}
+	if r.storeErr != nil {
+		return
+	}
+	if r.e.Store != nil && len(b.records) > 0 {
+		// The record of a cancelled run is written all the same.
+		err := r.e.Store.Append(context.WithoutCancel(ctx), b.records)
+		if err != nil {
+			r.storeErr = fmt.Errorf("the run stopped because it could not be recorded: %w", err)
+			r.stop(StatusError)
+			r.batch = batch{}
+			return
+		}
+	}
+	if r.e.Sink != nil {
+		for _, ev := range b.events {
+			r.e.Sink(ev)
+		}
+	}
+	for _, a := range b.starts {
+		r.launch(ctx, a)
+	}
+}
+
+// stop ends the run: nothing starts any more, and what runs is stopped. The
+// first reason counts.
+func (r *runner) stop(why Status) {
+	if r.stopped != "" {
+		return
+	}
+	r.stopped = why
+	for _, c := range r.apply(stop{}) {
+		r.settled(c.node)
+	}
+	for _, a := range r.attempts {
+		if a != nil && a.cancel != nil {
+			a.cancel(errRunStopped)
+		}
+	}
+}
+
+// send passes a message to the loop, unless the run is over.
+func (r *runner) send(msg any) {
+	select {
+	case r.inbox <- msg:
+	case <-r.closed:
+	}
+}
+
+// close lets go of what still waits to send.
+func (r *runner) close() {
+	close(r.closed)
+	r.actions.stop()
+}
+
+func (r *runner) crossing(c Crossing) {
+	if len(r.ladder) >= maxLadder {
+		r.cut = true
+		return
+	}
+	r.ladder = append(r.ladder, c)
+}

@@ -1,0 +1,121 @@
+package opening
+
+import (
+	"fmt"
+	"strings"
+)
+
+// verdict says whether a finished run is a success, and if not, why not in a
+// sentence. Without a success section it is one when every node that ran
+// succeeded.
+func (m *machine) verdict() (ok bool, reason string) {
+	s := m.g.o.Success
+	if s == nil {
+		return m.allSucceeded()
+	}
+	for _, e := range s.AllOf {
+		if !m.holds(e) {
+			return false, fmt.Sprintf("%s does not hold: %s", e, m.actual(e))
+		}
+	}
+	var missed []string
+	for _, e := range s.AnyOf {
+		if m.holds(e) {
+			return true, ""
+		}
+		missed = append(missed, fmt.Sprintf("%s (%s)", e, m.actual(e)))
+	}
+	if len(missed) == 0 {
+		return true, ""
+	}
+	if len(missed) > 3 {
+		missed = append(missed[:3], fmt.Sprintf("and %d more", len(s.AnyOf)-3))
+	}
+	return false, "none of any_of holds: " + strings.Join(missed, "; ")
+}
+
+func (m *machine) allSucceeded() (ok bool, reason string) {
+	first, more := -1, 0
+	for i, n := range m.nodes {
+		switch {
+		case n.state == Succeeded || n.state == Skipped:
+		case first < 0:
+			first = i
+		default:
+			more++
+		}
+	}
+	if first < 0 {
+		return true, ""
+	}
+	reason = m.why(first)
+	if more > 0 {
+		reason += fmt.Sprintf(" (and %d more)", more)
+	}
+	return false, reason
+}
+
+func (m *machine) holds(e Expr) bool {
+	v, ok := m.value(e.Port)
+	return ok && (e.Test == nil || e.Test.Holds(v))
+}
+
+// actual says what stands where the expression looks.
+func (m *machine) actual(e Expr) string {
+	if v, ok := m.value(e.Port); ok {
+		return fmt.Sprintf("%s is %s", e.Port, visible(cut(string(v))))
+	}
+	i := m.g.index[e.Port.Node]
+	if m.nodes[i].state == Succeeded {
+		return fmt.Sprintf("%s succeeded without a value on %s", e.Port.Node, e.Port.Port)
+	}
+	return m.why(i)
+}
+
+// why says what became of a node that did not succeed. For a skipped one it
+// goes back to where the skipping began.
+func (m *machine) why(i int) string {
+	n, id := &m.nodes[i], m.g.ids[i]
+	switch n.state {
+	case Failed:
+		return fmt.Sprintf("%s failed%s: %s", id, m.attempts(i), describeError(n.err))
+	case Skipped:
+		return fmt.Sprintf("%s was skipped because %s", id, m.root(i))
+	case Cancelled:
+		return id + " was cancelled"
+	}
+	return fmt.Sprintf("%s is %s", id, n.state)
+}
+
+// attempts tells which attempt it was, where there could have been several.
+func (m *machine) attempts(i int) string {
+	r := m.g.o.Nodes[i].Retry
+	if r == nil || r.MaxAttempts < 2 {
+		return ""
+	}
+	return fmt.Sprintf(" on attempt %d of %d", m.nodes[i].attempt, r.MaxAttempts)
+}
+
+// root follows skipped nodes back to the guard or the node that decided.
+func (m *machine) root(i int) string {
+	for {
+		e := m.g.o.Edges[m.nodes[i].cause]
+		from := m.g.index[e.From.Node]
+		switch m.nodes[from].state {
+		case Skipped:
+			i = from
+		case Succeeded:
+			return m.guard(e)
+		default:
+			return m.why(from)
+		}
+	}
+}
+
+func (m *machine) guard(e Edge) string {
+	v, ok := m.value(e.From)
+	if !ok {
+		return fmt.Sprintf("%s does not hold (%s has no value)", e.start(), e.From)
+	}
+	return fmt.Sprintf("%s does not hold (%s is %s)", e.start(), e.From, visible(cut(string(v))))
+}
