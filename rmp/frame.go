@@ -1,0 +1,109 @@
+package rmp
+
+import (
+	"encoding/binary"
+	"slices"
+
+	"github.com/tinylib/msgp/msgp"
+)
+
+// Codec holds what an encoder or decoder may be told: which schema ids exist
+// and how large a body may be. The zero Codec has the frozen registry and
+// [DefaultMaxBody].
+type Codec struct {
+	Registry *Registry
+	MaxBody  uint32 // in bytes, 0 means DefaultMaxBody
+}
+
+// Limit is the largest body that c takes, in bytes.
+func (c Codec) Limit() uint32 {
+	if c.MaxBody == 0 {
+		return DefaultMaxBody
+	}
+	return c.MaxBody
+}
+
+// Frame is a frame that was validated, as views into the bytes it came in.
+// Type is the registry's own string and stays valid for ever; Payload, Meta
+// and Bytes are valid as long as those bytes are.
+type Frame struct {
+	Header
+	Type    string
+	Payload []byte // raw MsgPack, exactly one value
+	Meta    []byte // raw MsgPack map, nil when absent
+	Bytes   []byte // all of it, with the u32 length prefix
+}
+
+// ParseFrame validates b as one whole frame, length prefix included, with
+// nothing after it. It reports the first error of the table of spec/01.
+func (c Codec) ParseFrame(b []byte) (Frame, error) {
+	var f Frame
+	if err := c.parse(b, &f); err != nil {
+		return Frame{}, err
+	}
+	return f, nil
+}
+
+// ParseFrame is [Codec.ParseFrame] with the frozen registry and the default
+// limit.
+func ParseFrame(b []byte) (Frame, error) { return Codec{}.ParseFrame(b) }
+
+// parse is ParseFrame into a Frame of the caller's, which is unusable after
+// an error.
+func (c Codec) parse(b []byte, f *Frame) error {
+	if len(b) < PrefixLen {
+		return ErrTruncatedHeader
+	}
+	frameLen := binary.BigEndian.Uint32(b)
+	if frameLen < HeaderLen {
+		return ErrTruncatedHeader
+	}
+	if err := f.Header.Decode(b[PrefixLen:], c.Limit()); err != nil {
+		return err
+	}
+	if uint64(frameLen) != HeaderLen+uint64(f.BodyLen) ||
+		uint64(len(b)) != PrefixLen+uint64(frameLen) {
+		return ErrLengthMismatch
+	}
+	return f.content(c.Registry, b)
+}
+
+// content does the part of the validation that comes after framing. The
+// header is decoded, b is the whole frame.
+func (f *Frame) content(reg *Registry, b []byte) error {
+	typ, err := f.Header.check(reg)
+	if err != nil {
+		return err
+	}
+	e, err := ParseEnvelope(b[PrefixLen+HeaderLen:])
+	if err != nil {
+		return err
+	}
+	if string(e.Type) != typ {
+		return ErrBodyTypeMismatch
+	}
+	f.Type, f.Payload, f.Meta, f.Bytes = typ, e.Payload, e.Meta, b
+	return nil
+}
+
+// Decode decodes the payload into v, which copies what it keeps.
+func (f *Frame) Decode(v msgp.Unmarshaler) error { return Unmarshal(f.Payload, v) }
+
+// DecodeMeta decodes what this package knows of the meta map.
+func (f *Frame) DecodeMeta() (Meta, error) {
+	var m Meta
+	if f.Meta == nil {
+		return m, nil
+	}
+	return m, Unmarshal(f.Meta, &m)
+}
+
+// Clone returns a copy that shares no memory with f.
+func (f *Frame) Clone() Frame {
+	g := *f
+	g.Bytes = slices.Clone(f.Bytes)
+	// The copy is as valid as the original, so this cannot fail.
+	e, _ := ParseEnvelope(g.Bytes[PrefixLen+HeaderLen:])
+	g.Payload, g.Meta = e.Payload, e.Meta
+	return g
+}
