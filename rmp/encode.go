@@ -66,19 +66,18 @@ func (c Codec) EncodeFrame(buf []byte, m *Message, f *Frame) error {
 		MsgID:       m.MsgID,
 	}
 	f.Type, _ = c.Registry.TypeOf(m.SchemaID)
-	f.Bytes = out
-	f.Payload = out[at.payload:at.end:at.end]
-	f.Meta = nil
-	if at.end != len(out) {
-		f.Meta = out[at.end+len(keyMeta):]
+	f.Bytes, f.Meta, f.at = out, nil, at
+	body := out[PrefixLen+HeaderLen:]
+	end := len(body)
+	if at.meta != 0 {
+		f.Meta = view(body, at.meta, end-int(at.meta))
+		end = int(at.meta) - len(keyMeta)
 	}
+	f.Payload = view(body, at.payload, end-int(at.payload))
 	return nil
 }
 
-// offsets says where the payload of a frame starts and ends.
-type offsets struct{ payload, end int }
-
-// encode is AppendFrame, and says where the payload is.
+// encode is AppendFrame, and says where in the body payload and meta are.
 func (c Codec) encode(dst []byte, m *Message) ([]byte, offsets, error) {
 	typ, err := checkFields(c.Registry, m.SchemaID, m.CreatedAtMS, m.TTLMS)
 	if err != nil {
@@ -135,11 +134,12 @@ func (m *Message) appendBody(out []byte, at int, typ string) ([]byte, offsets, e
 	n += copy(b[n:], typ)
 	n += copy(b[n:], keyPayload)
 	out, err := m.appendPayload(out[:at+n])
-	where := offsets{payload: at + n, end: len(out)}
+	where := offsets{payload: uint32(n)}
 	if err != nil || !hasMeta {
 		return out, where, err
 	}
 	out = append(out, keyMeta...)
+	where.meta = uint32(len(out) - at)
 	if m.RawMeta == nil {
 		out, err = m.Meta.MarshalMsg(out)
 		return out, where, err

@@ -13,7 +13,12 @@ type Envelope struct {
 	Type    []byte
 	Payload []byte // exactly one value
 	Meta    []byte // exactly one map, nil when there is none
+
+	at offsets
 }
+
+// offsets says where in a body payload and meta start.
+type offsets struct{ payload, meta uint32 }
 
 // ParseEnvelope takes a body apart in place: one map with string keys, a
 // string "type", a "payload", perhaps a map "meta", nothing after it. Other
@@ -59,11 +64,13 @@ func (e *Envelope) field(body []byte, i int, keys *keySet) (int, error) {
 	case "type":
 		return e.typeField(body, i, at)
 	case "payload":
+		e.at.payload = uint32(at)
 		return viewField(&e.Payload, body, i, at)
 	case "meta":
 		if at < len(body) && body[at]&0xf0 != 0x80 && body[at]|1 != 0xdf {
 			return i, malformed(at, `"meta" is not a map`)
 		}
+		e.at.meta = uint32(at)
 		return viewField(&e.Meta, body, i, at)
 	}
 	if !utf8.Valid(key) {

@@ -2,7 +2,6 @@ package rmp
 
 import (
 	"encoding/binary"
-	"slices"
 
 	"github.com/tinylib/msgp/msgp"
 )
@@ -32,6 +31,8 @@ type Frame struct {
 	Payload []byte // raw MsgPack, exactly one value
 	Meta    []byte // raw MsgPack map, nil when absent
 	Bytes   []byte // all of it, with the u32 length prefix
+
+	at offsets
 }
 
 // ParseFrame validates b as one whole frame, length prefix included, with
@@ -82,7 +83,7 @@ func (f *Frame) content(reg *Registry, b []byte) error {
 	if string(e.Type) != typ {
 		return ErrBodyTypeMismatch
 	}
-	f.Type, f.Payload, f.Meta, f.Bytes = typ, e.Payload, e.Meta, b
+	f.Type, f.Payload, f.Meta, f.Bytes, f.at = typ, e.Payload, e.Meta, b, e.at
 	return nil
 }
 
@@ -99,11 +100,22 @@ func (f *Frame) DecodeMeta() (Meta, error) {
 }
 
 // Clone returns a copy that shares no memory with f.
-func (f *Frame) Clone() Frame {
+func (f *Frame) Clone() Frame { return f.CloneTo(make([]byte, len(f.Bytes))) }
+
+// CloneTo is [Frame.Clone] to memory of the caller's, of len(f.Bytes) bytes.
+func (f *Frame) CloneTo(mem []byte) Frame {
 	g := *f
-	g.Bytes = slices.Clone(f.Bytes)
-	// The copy is as valid as the original, so this cannot fail.
-	e, _ := ParseEnvelope(g.Bytes[PrefixLen+HeaderLen:])
-	g.Payload, g.Meta = e.Payload, e.Meta
+	g.Bytes = mem[:len(f.Bytes):len(f.Bytes)]
+	copy(g.Bytes, f.Bytes)
+	body := g.Bytes[PrefixLen+HeaderLen:]
+	g.Payload = view(body, f.at.payload, len(f.Payload))
+	if f.Meta != nil {
+		g.Meta = view(body, f.at.meta, len(f.Meta))
+	}
 	return g
+}
+
+// view returns n bytes of body, with no room to append to.
+func view(body []byte, at uint32, n int) []byte {
+	return body[at : int(at)+n : int(at)+n]
 }

@@ -43,6 +43,9 @@ func TestEncodeFrameIsWhatAReaderFinds(t *testing.T) {
 		if read, err := rmp.ParseFrame(f.Bytes); err != nil || !reflect.DeepEqual(f, read) {
 			t.Errorf("made %+v, a reader finds %+v, %v", f, read, err)
 		}
+		if c := f.Clone(); !reflect.DeepEqual(c, f) || &c.Bytes[0] == &f.Bytes[0] {
+			t.Errorf("clone of %+v is %+v", f, c)
+		}
 	}
 	m := goldenMessage()
 	m.TTLMS = 0
