@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"strconv"
+	"strings"
 )
 
 // decoder reads the parts of an opening out of a tree. It goes on after a
@@ -61,7 +62,27 @@ func (d *decoder) wants(t *tree, what string, k kind) {
 	case t.kind == kindNumber || t.kind == kindBool:
 		has += " (" + t.text + ")"
 	}
-	d.src.add(t.pos, codeType, "%s must be %s, not %s", what, k, has)
+	d.src.add(t.pos, codeType, "%s must be %s, not %s", what, k, has).hint("%s", insteadOf(t, k))
+}
+
+// insteadOf guesses what was meant by text where something else belongs: a
+// boolean as older YAML had it, or an edge as the brace form has it.
+func insteadOf(t *tree, k kind) string {
+	if t.kind != kindString {
+		return ""
+	}
+	if from, to, ok := strings.Cut(t.text, "->"); ok && k == kindMap {
+		return cut("write {from: " + visible(strings.TrimSpace(from)) + ", to: " + visible(strings.TrimSpace(to)) + "}")
+	}
+	if k == kindBool {
+		switch strings.ToLower(t.text) {
+		case "yes", "on", "y", "true":
+			return "write true"
+		case "no", "off", "n", "false":
+			return "write false"
+		}
+	}
+	return ""
 }
 
 func (d *decoder) str(t *tree, what string) (string, bool) {

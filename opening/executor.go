@@ -62,11 +62,17 @@ type Response struct {
 
 // Hostcall is one recorded call out of the sandbox, in the form of a trace.
 // Exactly one of OK and Err is set.
+//
+// A value that canonical JSON cannot give back as it was (bytes, 1.0 as a
+// float, integers beyond 2^53, extensions) is also kept as the MsgPack it was,
+// which is what a replay uses; the JSON beside it is there to be read.
 type Hostcall struct {
-	Op   string             `json:"op"`
-	Args json.RawMessage    `json:"args,omitempty"`
-	OK   json.RawMessage    `json:"ok,omitempty"`
-	Err  *rmp.HostcallError `json:"err,omitempty"`
+	Op      string             `json:"op"`
+	Args    json.RawMessage    `json:"args,omitempty"`
+	OK      json.RawMessage    `json:"ok,omitempty"`
+	Err     *rmp.HostcallError `json:"err,omitempty"`
+	ArgsRaw []byte             `json:"args_msgpack,omitempty"` // base64 in JSON
+	OKRaw   []byte             `json:"ok_msgpack,omitempty"`
 }
 
 // Divergence is the first call of a replay that is not the recorded one. Want

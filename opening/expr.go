@@ -2,6 +2,7 @@ package opening
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"strings"
 
@@ -287,6 +288,10 @@ func (p *exprParser) literal() json.RawMessage {
 		return json.RawMessage(lit)
 	}
 	v, err := canonical([]byte(lit))
+	if errors.Is(err, errInexact) {
+		p.fail(start, "the number %s is too large to be compared exactly", lit)
+		return nil
+	}
 	if err != nil || jsontext.Value(v).Kind() != '0' {
 		p.fail(start, "expected true, false, a number or a quoted string, got %s", quote(lit))
 		return nil

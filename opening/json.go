@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"math"
 	"math/big"
 	"slices"
 	"strconv"
@@ -73,12 +74,23 @@ func hasLongNumber(raw []byte) bool {
 // isExact reports whether a JSON number keeps its value as a double. Decimal
 // fractions are taken for the double they name, as everywhere in JSON.
 func isExact(lit string) bool {
-	f, err := strconv.ParseFloat(lit, 64)
-	if err != nil {
-		return false // beyond the range of a double
-	}
 	n, ok := new(big.Int).SetString(lit, 10)
-	return !ok || new(big.Float).SetInt(n).Cmp(big.NewFloat(f)) == 0
+	if ok {
+		return keepsInteger(n)
+	}
+	_, err := strconv.ParseFloat(lit, 64)
+	return err == nil // otherwise it is beyond the range of a double
+}
+
+// keepsInteger reports whether n is a double, or what RFC 8785 writes for one:
+// beyond 2^53 that is the shortest digits that name the double, with zeros.
+func keepsInteger(n *big.Int) bool {
+	f, _ := new(big.Float).SetInt(n).Float64()
+	if math.IsInf(f, 0) {
+		return false
+	}
+	return new(big.Float).SetInt(n).Cmp(big.NewFloat(f)) == 0 ||
+		strconv.FormatFloat(f, 'f', -1, 64) == n.String()
 }
 
 // mustJSON encodes a value of our own into canonical JSON. Our own types hold

@@ -184,7 +184,8 @@ func (s *source) err() error {
 		return cmp.Or(cmp.Compare(a.Line, b.Line), cmp.Compare(a.Column, b.Column))
 	})
 	if many {
-		ps = append(ps, Problem{File: s.name, Code: codeMany,
+		last := ps[len(ps)-1]
+		ps = append(ps, Problem{File: s.name, Line: last.Line, Column: last.Column, Code: codeMany,
 			Message: fmt.Sprintf("more than %d problems; only these are shown", maxProblems)})
 	}
 	return ps

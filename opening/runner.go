@@ -77,7 +77,7 @@ type (
 func newRunner(e *Engine, p *Plan, opt RunOptions) *runner {
 	return &runner{
 		e: e, p: p, opt: opt, m: newMachine(p.Opening, e.maxParallel()),
-		ids:      ids{trace: "trace:" + opt.TraceID.String(), opening: OpeningID(p.IRHash)},
+		ids:      ids{trace: traceName(opt.TraceID), opening: OpeningID(p.IRHash)},
 		inbox:    make(chan any, 64),
 		closed:   make(chan struct{}),
 		attempts: make([]*attempt, len(p.Opening.Nodes)),
@@ -111,6 +111,7 @@ func (r *runner) run(ctx context.Context) (*Report, error) {
 			r.handle(msg)
 			r.handleMore()
 		case <-r.actions.news():
+			r.handleMore() // the request of an attempt comes before what it asks
 			r.syncActions()
 		case <-cancelled:
 			cancelled = nil
@@ -144,6 +145,9 @@ func (r *runner) handle(msg any) {
 	case logMsg:
 		r.output(msg.a, msg.log)
 	case crossingMsg:
+		if msg.crossing.SchemaID == rmp.CTExecutorAgentResponse {
+			r.syncActions() // decisions come before the answer they led to
+		}
 		r.crossing(msg.crossing)
 	case dueMsg:
 		if !r.m.stopped {

@@ -62,10 +62,10 @@ func parseInteger(s string) (*big.Int, bool) {
 }
 
 func integer(n *big.Int) (k kind, text, problem string) {
-	f, _ := new(big.Float).SetInt(n).Float64()
-	if new(big.Float).SetInt(n).Cmp(big.NewFloat(f)) != 0 {
+	if !keepsInteger(n) {
 		return kindNumber, "", "is too large to be kept exactly; quote it if it is text"
 	}
+	f, _ := new(big.Float).SetInt(n).Float64()
 	return kindNumber, jsonNumber(f), ""
 }
 

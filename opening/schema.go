@@ -127,7 +127,7 @@ func (c *schemaCheck) walk(t, v *tree, path, name string) {
 	if t.kind != kindMap {
 		return
 	}
-	done := []string{"type", "enum"}
+	done := []string{"type", "enum", "minimum", "maximum"}
 	if !c.typed(t, v, path, name) {
 		return // the rest would only say the same again
 	}
@@ -149,8 +149,8 @@ func (c *schemaCheck) walk(t, v *tree, path, name string) {
 	c.rest(t, v, done, path, name)
 }
 
-// typed checks the type and the enum, the two keywords that nearly every
-// schema has, in words a person would use.
+// typed checks the keywords that nearly every schema has, in words a person
+// would use.
 func (c *schemaCheck) typed(t, v *tree, path, name string) bool {
 	if want := t.get("type"); want != nil {
 		types := want.items
@@ -162,7 +162,31 @@ func (c *schemaCheck) typed(t, v *tree, path, name string) bool {
 			return false
 		}
 	}
-	enum := t.get("enum")
+	if v.kind == kindNumber && !c.inRange(t, v, path, name) {
+		return false
+	}
+	return c.oneOf(t.get("enum"), v, path, name)
+}
+
+// inRange checks minimum and maximum.
+func (c *schemaCheck) inRange(t, v *tree, path, name string) bool {
+	n, _ := strconv.ParseFloat(v.text, 64)
+	for key, words := range map[string]string{"minimum": "at least", "maximum": "at most"} {
+		limit := t.get(key)
+		if limit == nil || limit.kind != kindNumber {
+			continue
+		}
+		f, _ := strconv.ParseFloat(limit.text, 64)
+		if key == "minimum" && n < f || key == "maximum" && n > f {
+			c.src.add(c.src.val(path), codeWith, "%s must be %s %s, not %s", name, words, limit.text, v.text)
+			return false
+		}
+	}
+	return true
+}
+
+// oneOf checks an enum, if there is one.
+func (c *schemaCheck) oneOf(enum, v *tree, path, name string) bool {
 	if enum == nil || enum.kind != kindList {
 		return true
 	}

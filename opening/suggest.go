@@ -1,26 +1,25 @@
 package opening
 
-import "slices"
-
 // maxEffort bounds what all hints about one file may cost, in pairs of letters
 // compared: a file with a thousand wrong names among thousands of right ones
 // gets its problems, and hints for the first of them.
-const maxEffort = 20_000_000
+const maxEffort = 3_000_000
 
 // didYouMean gives a hint with the known name nearest to name, or "" when
 // none is near enough to be what was meant.
 func (s *source) didYouMean(name string, known []string) string {
 	best, bestDist := "", len(name)/3+1
-	sorted := slices.Sorted(slices.Values(known)) // so that ties have one winner
-	for _, k := range sorted {
-		s.effort += len(name)*len(k) + 1
-		if s.effort > maxEffort {
+	for _, k := range known {
+		if s.effort += len(name)*len(k) + 1; s.effort > maxEffort {
 			return ""
 		}
-		if d := distance(name, k, bestDist); d <= bestDist && d < max(len(name), len(k)) {
-			if best == "" || d < bestDist {
-				best, bestDist = k, d
-			}
+		d := distance(name, k, bestDist)
+		if d > bestDist || d >= max(len(name), len(k)) {
+			continue
+		}
+		// Of equally near names the first in the alphabet is always the one.
+		if best == "" || d < bestDist || k < best {
+			best, bestDist = k, d
 		}
 	}
 	if best == "" {

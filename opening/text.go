@@ -11,7 +11,7 @@ import (
 // is wrong and gives ok = false otherwise.
 func readText(src *source, data []byte) (text string, ok bool) {
 	if len(data) > maxSource {
-		src.add(Pos{}, codeSize, "the file has %d bytes; an opening may have %d", len(data), maxSource)
+		src.add(Pos{1, 1}, codeSize, "the file has %d bytes; an opening may have %d", len(data), maxSource)
 		return "", false
 	}
 	if bytes.HasPrefix(data, []byte("\xff\xfe")) || bytes.HasPrefix(data, []byte("\xfe\xff")) {
@@ -26,7 +26,7 @@ func readText(src *source, data []byte) (text string, ok bool) {
 		return "", false
 	}
 	if n := countIndicators(text); n > maxIndicators {
-		src.add(Pos{}, codeSize, "the file is too large: it may hold %d of YAML's special characters "+
+		src.add(Pos{1, 1}, codeSize, "the file is too large: it may hold %d of YAML's special characters "+
 			"and line ends, and has %d", maxIndicators, n)
 		return "", false
 	}

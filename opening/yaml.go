@@ -31,7 +31,7 @@ func parseYAML(src *source, data []byte) *tree {
 		return nil
 	}
 	if doc == nil {
-		src.add(Pos{}, codeEmpty, "the file is empty; an opening has version, name, nodes and edges")
+		src.add(Pos{1, 1}, codeEmpty, "the file is empty; an opening has version, name, nodes and edges")
 		return nil
 	}
 	c := &converter{src: src, lines: strings.Split(text, "\n"), runes: map[int][]rune{}}
