@@ -13,7 +13,7 @@ export CGO_ENABLED := 1
 
 APPLETS := runloopd rlp agtop
 GUEST   := $(wildcard agents/crew/*.go wasm/guest/*.go)
-BUNDLES := $(wildcard agents/*/manifest.toml agents/*/policy.caps agents/*/README.md)
+BUNDLES := $(wildcard agents/bundles/*/*)
 
 .PHONY: all agents run test race lint fmt generate bench install clean help FORCE
 
@@ -32,7 +32,7 @@ agents/dist/crew.wasm: $(GUEST) go.mod
 	  -buildmode=c-shared -ldflags='-s -w' -o $@ ./agents/crew
 
 agents/dist/.stamp: agents/dist/crew.wasm $(BUNDLES) agents/stamp/main.go
-	$(GO) run ./agents/stamp agents agents/dist
+	$(GO) run ./agents/stamp agents/bundles agents/dist
 	@touch $@
 
 FORCE:

@@ -49,4 +49,3 @@ func moduleVersion(path string) string {
 	}
 	return "unknown"
 }
-

@@ -112,6 +112,7 @@ func (a *attempt) run(ctx context.Context, m *Module) (ending, error) {
 	a.stdout.close()
 	a.stderr.close()
 	a.finishTape()
+	a.door.close(ctx)
 	return end, nil
 }
 

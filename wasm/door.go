@@ -3,6 +3,7 @@ package wasm
 import (
 	"context"
 	"errors"
+	"fmt"
 	"time"
 
 	"github.com/tetratelabs/wazero/api"
@@ -40,7 +41,16 @@ type door struct {
 	pending  []byte
 	calls    int
 	pace     pacer
+	denied   map[denial]int // how often
 }
+
+// denial is what is audited once for each attempt, and once more with the
+// count when the guest went on asking: a guest must not be able to fill the
+// ledger.
+type denial struct{ family, op, target string }
+
+// denialsMax is how many different denials of an attempt are audited.
+const denialsMax = 64
 
 // closedDoor answers faultClosed: during _initialize nobody is there yet.
 func closedDoor() *door { return &door{} }
@@ -153,11 +163,32 @@ func (d *door) hostcallError(err error) *rmp.HostcallError {
 // deny audits and returns a refusal. The family is the capability's whole name
 // and the reason tells no more than that it is not granted.
 func (d *door) deny(ctx context.Context, family, op, target string, args []byte) error {
-	d.audit(ctx, CapAudit{
-		Cap: family, Op: op, Target: target, ArgsHash: hexSum(args),
-		Decision: "deny", Severity: "warn", Reason: "not granted",
-	})
+	what := denial{family, op, target}
+	if d.denied == nil {
+		d.denied = map[denial]int{}
+	}
+	if n := d.denied[what]; n > 0 || len(d.denied) < denialsMax {
+		d.denied[what]++
+	}
+	if d.denied[what] == 1 {
+		d.audit(ctx, CapAudit{
+			Cap: family, Op: op, Target: target, ArgsHash: hexSum(args),
+			Decision: "deny", Severity: "warn", Reason: "not granted",
+		})
+	}
 	return errorf(CodeDenied, "denied:%s:%s is not granted", family, target)
+}
+
+// close audits how often the guest went on asking for what it was denied.
+func (d *door) close(ctx context.Context) {
+	for what, n := range d.denied {
+		if n > 1 {
+			d.audit(ctx, CapAudit{
+				Cap: what.family, Op: what.op, Target: what.target, Decision: "deny",
+				Severity: "warn", Reason: fmt.Sprintf("not granted; asked for %d times", n),
+			})
+		}
+	}
 }
 
 func (d *door) allow(ctx context.Context, family, op, target string, args []byte) {

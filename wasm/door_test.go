@@ -137,16 +137,32 @@ func TestHostcallsAreDeniedByDefault(t *testing.T) {
 			t.Errorf("call %d: %v", i, answers[i])
 		}
 	}
+	f.checkAudits(t, families)
+	if len(f.asked) != 1 || !strings.HasPrefix(f.asked[0], "probe confirm") {
+		t.Errorf("asked %v: asking a person needs no capability, all else does", f.asked)
+	}
+}
+
+// checkAudits wants one denial for each of the families, in their order.
+func (f *fakeBackend) checkAudits(t *testing.T, families []string) {
+	t.Helper()
 	if len(f.audits) != len(families) {
-		t.Fatalf("%d audits", len(f.audits))
+		t.Fatalf("%d audits, want %d: %+v", len(f.audits), len(families), f.audits)
 	}
 	for i, a := range f.audits {
 		if a.Cap != families[i] || a.Decision != "deny" || a.Agent != "probe" || a.Node != "n" || len(a.ArgsHash) != 64 {
 			t.Errorf("audit %d: %+v", i, a)
 		}
 	}
-	if len(f.asked) != 1 || !strings.HasPrefix(f.asked[0], "probe confirm") {
-		t.Errorf("asked %v: asking a person needs no capability, all else does", f.asked)
+}
+
+func TestAuditsOfAGuestThatInsists(t *testing.T) {
+	f := &fakeBackend{}
+	r := probeRig(t, LifeReactor, "", f.services())
+	call := `{"Op":"kb.search","Args":{"text":"x"}},`
+	out(t, r.send(callRequest(r, "["+strings.Repeat(call, 199)+strings.TrimSuffix(call, ",")+"]")))
+	if len(f.audits) != 2 || !strings.Contains(f.audits[1].Reason, "200 times") {
+		t.Errorf("audits %+v", f.audits)
 	}
 }
 

@@ -1,0 +1,19 @@
+// Package examples holds the openings that come with the binary.
+package examples
+
+import (
+	"embed"
+	"io/fs"
+)
+
+//go:embed openings/*.yaml
+var files embed.FS
+
+// Openings is a folder of openings, <name>.yaml each.
+func Openings() fs.FS {
+	sub, err := fs.Sub(files, "openings")
+	if err != nil {
+		panic("examples: the folder of openings is not embedded: " + err.Error()) // fixed at build time
+	}
+	return sub
+}

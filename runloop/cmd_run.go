@@ -1,0 +1,199 @@
+package runloop
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/urfave/cli/v2"
+
+	"github.com/runloop-os/runloop/opening"
+)
+
+func cmdRun(io *IO) *cli.Command {
+	return &cli.Command{
+		Name: "run", Usage: "run an opening",
+		ArgsUsage: "OPENING",
+		Description: `Examples:
+   rlp run compose_email --local -p recipient="Ada Fern" -p topic="Q4 plan"
+   rlp run ./my.yaml --local --params @params.json --yes --trace-out trace.json
+   rlp run summarize_logs --local -p log=@/var/log/syslog > run.ndjson
+
+OPENING is a path, a name along openings.search_dirs or built in, or - for stdin.
+On a terminal the run is shown as it goes; elsewhere its events are printed, one
+JSON object a line.`,
+		Flags: []cli.Flag{
+			&cli.BoolFlag{Name: "local", Usage: "run in this process, without the daemon"},
+			&cli.StringSliceFlag{Name: "p", Usage: "a parameter, `KEY=VALUE`; @file reads the value from a file"},
+			&cli.StringFlag{Name: "params", Usage: "parameters as `JSON`, or @file"},
+			&cli.StringFlag{Name: "params-file", Usage: "parameters from a `FILE` of JSON, or - for stdin"},
+			&cli.StringFlag{Name: "prompt-env", Usage: "parameter prompt from the variable `VAR`"},
+			&cli.BoolFlag{Name: "yes", Usage: "approve external actions without asking; this is recorded"},
+			&cli.StringFlag{Name: "trace-out", Usage: "write the trace to `FILE` for rlp replay"},
+			&cli.BoolFlag{Name: "json", Usage: "print events as NDJSON, also on a terminal"},
+			&cli.StringFlag{Name: "errors-format", Value: "table", Usage: "how mistakes in the opening are shown: table or json"},
+			&cli.StringFlag{Name: "agents-dir", Usage: "look for agents in `DIR` first"},
+			&cli.StringFlag{Name: "openings-dir", Usage: "look for openings in `DIR` first"},
+			&cli.StringSliceFlag{Name: "grant", Usage: "let the agent `NAME` have what it asks for, in this run"},
+		},
+		Action: func(c *cli.Context) error { return runCommand(c.Context, io, runFlagsOf(c)) },
+	}
+}
+
+// runFlags are the flags of rlp run.
+type runFlags struct {
+	ref          string
+	local, yes   bool
+	json         bool
+	traceOut     string
+	errorsFormat string
+	agentsDir    string
+	openingsDir  string
+	grants       []string
+	params       paramFlags
+	extra        bool // more than one argument
+}
+
+func runFlagsOf(c *cli.Context) *runFlags {
+	return &runFlags{
+		ref: c.Args().First(), local: c.Bool("local"), yes: c.Bool("yes"), json: c.Bool("json"),
+		traceOut: c.String("trace-out"), errorsFormat: c.String("errors-format"),
+		agentsDir: c.String("agents-dir"), openingsDir: c.String("openings-dir"),
+		grants: c.StringSlice("grant"), extra: c.NArg() > 1,
+		params: paramFlags{
+			json: c.String("params"), file: c.String("params-file"),
+			promptEnv: c.String("prompt-env"), pairs: c.StringSlice("p"),
+		},
+	}
+}
+
+func (f *runFlags) check() error {
+	switch {
+	case f.ref == "":
+		return usageErrorf("which opening? (see rlp run --help)")
+	case f.extra:
+		return usageErrorf("one opening at a time (see rlp run --help)")
+	case f.errorsFormat != "table" && f.errorsFormat != "json":
+		return usageErrorf("--errors-format %q: table or json", f.errorsFormat)
+	}
+	return nil
+}
+
+func runCommand(ctx context.Context, io *IO, f *runFlags) error {
+	if err := f.check(); err != nil {
+		return err
+	}
+	cfg, err := io.config()
+	if err != nil {
+		return err
+	}
+	if !f.local {
+		return noDaemon(cfg)
+	}
+	o, src, err := io.readOpening(cfg, f)
+	if err != nil {
+		return err
+	}
+	params, err := f.params.read(io, o.Params)
+	if err != nil {
+		return err
+	}
+	s, err := openSession(ctx, io, cfg, sessionOptions{agentsDir: f.agentsDir, grants: f.grants})
+	if err != nil {
+		return err
+	}
+	plan, err := opening.Load(src.name, src.text, planCatalog{s.catalog}, params)
+	if err != nil {
+		return errors.Join(io.showProblems(err, f.errorsFormat), s.Close())
+	}
+	err = s.runPlan(ctx, plan, f)
+	if cerr := s.Close(); err == nil {
+		err = cerr
+	}
+	return err
+}
+
+// openingSource is an opening's file.
+type openingSource struct {
+	name string
+	text []byte
+}
+
+// readOpening finds and parses the opening that the flags name.
+func (o *IO) readOpening(cfg *Loaded, f *runFlags) (*opening.Opening, *openingSource, error) {
+	dirs := cfg.Openings.SearchDirs
+	if f.openingsDir != "" {
+		dirs = append([]string{f.openingsDir}, dirs...)
+	}
+	name, text, err := findOpening(f.ref, dirs, o.Stdin)
+	if err != nil {
+		return nil, nil, err
+	}
+	parsed, err := opening.Parse(name, text)
+	if err != nil {
+		return nil, nil, o.showProblems(err, f.errorsFormat)
+	}
+	return parsed, &openingSource{name, text}, nil
+}
+
+// showProblems prints all that is wrong with an opening; other errors stay as
+// they are.
+func (o *IO) showProblems(err error, format string) error {
+	var problems opening.Problems
+	if !errors.As(err, &problems) {
+		return err
+	}
+	if format == "json" {
+		if err := printJSON(o.Stdout, problems); err != nil {
+			return err
+		}
+	} else {
+		fmt.Fprint(o.Stderr, printableText(problems.Text()))
+	}
+	return &exitError{code: exitUsage, err: errShown}
+}
+
+// runPlan carries a plan out and shows it.
+func (s *session) runPlan(ctx context.Context, plan *opening.Plan, f *runFlags) error {
+	ctx, interrupted, stop := cancelOnInterrupt(ctx, s.io)
+	defer stop()
+	view := s.io.newRunView(f.json)
+	ui, err := s.startDecider(ctx, plan, f.yes, view)
+	if err != nil {
+		return err
+	}
+	defer ui.close()
+	s.host.Warm(ctx, plan.Refs())
+	report, err := s.engine(view.event).Run(ctx, plan, opening.RunOptions{Flags: ui.flags()})
+	if cerr := view.close(report); err == nil {
+		err = cerr
+	}
+	if err != nil {
+		return err
+	}
+	if f.traceOut != "" {
+		if err := writeSynced(f.traceOut, append(report.Trace.JSON(), '\n')); err != nil {
+			return fmt.Errorf("--trace-out: %w", err)
+		}
+	}
+	return runExit(report, ui.declined(), interrupted())
+}
+
+// runExit is the error that stands for how a run ended; the user has seen why.
+func runExit(report *opening.Report, declined, interrupted bool) error {
+	switch {
+	case interrupted:
+		return &exitError{code: exitInterrupted, err: errShown}
+	case report.Success:
+		return nil
+	case declined:
+		return &exitError{code: exitDeclined, err: errShown}
+	}
+	return &exitError{code: exitFailed, err: errShown}
+}
+
+// noDaemon is what a command says that needs the daemon.
+func noDaemon(cfg *Loaded) error {
+	return exitErrorf(exitNoDaemon, "no daemon answers at %s; start one with `runloopd`, or add --local to run here",
+		socketPath(cfg))
+}

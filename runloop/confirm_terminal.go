@@ -1,0 +1,116 @@
+package runloop
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/runloop-os/runloop/rmp"
+)
+
+// confirmOnTerminal shows what an agent is about to do, whole, and asks. Only
+// y or yes is a yes. What was typed before the question does not answer it.
+func confirmOnTerminal(ctx context.Context, io *IO, req *rmp.ActionRequest) (bool, error) {
+	details, err := rmp.AppendJSON(nil, req.Details)
+	if err != nil {
+		return false, err
+	}
+	fmt.Fprint(io.Stderr, describeAction(req, details))
+	if f, ok := io.Stdin.(*os.File); ok {
+		_ = unix.IoctlSetInt(int(f.Fd()), unix.TCFLSH, unix.TCIFLUSH) // fails where there is nothing to flush
+	}
+	fmt.Fprint(io.Stderr, "Go ahead? [y/N] ")
+	answer := make(chan string, 1)
+	go func() { // ends with the process at the latest: a read cannot be called back
+		line, _ := bufio.NewReader(io.Stdin).ReadString('\n')
+		answer <- line
+	}()
+	select {
+	case <-ctx.Done():
+		fmt.Fprintln(io.Stderr)
+		return false, context.Canceled
+	case line := <-answer:
+		line = strings.ToLower(strings.TrimSpace(line))
+		return line == "y" || line == "yes", nil
+	}
+}
+
+// shownFirst are the details that come first, in this order; the others follow
+// by name.
+var shownFirst = []string{"to", "cc", "recipient", "recipients", "subject"}
+
+// describeAction is what the person decides on: who, what, and all of the
+// details, with everything that could fool a terminal made visible.
+func describeAction(req *rmp.ActionRequest, details json.RawMessage) string {
+	var b strings.Builder
+	rule := strings.Repeat("-", 60)
+	fmt.Fprintf(&b, "\n%s\nThe agent %s (node %s) asks to %s:\n  %s\n\n", rule,
+		printable(req.Agent), printable(req.Node), printable(req.Kind), printable(req.Summary))
+	var m map[string]any
+	if json.Unmarshal(details, &m) != nil {
+		fmt.Fprintf(&b, "  %s\n", printable(string(details)))
+	}
+	for _, key := range detailOrder(m) {
+		writeDetail(&b, key, m[key])
+	}
+	fmt.Fprintf(&b, "\ncontent %.16s\n%s\n", req.Digest, rule)
+	return b.String()
+}
+
+func detailOrder(m map[string]any) []string {
+	var out []string
+	for _, k := range shownFirst {
+		if _, ok := m[k]; ok {
+			out = append(out, k)
+		}
+	}
+	rest := make([]string, 0, len(m))
+	for k := range m {
+		if !slices.Contains(out, k) {
+			rest = append(rest, k)
+		}
+	}
+	slices.Sort(rest)
+	return append(out, rest...)
+}
+
+// writeDetail shows one detail; text of several lines stands below its name.
+func writeDetail(b *strings.Builder, key string, v any) {
+	text, isText := v.(string)
+	if list, ok := v.([]any); ok {
+		text, isText = joinTexts(list)
+	}
+	if !isText {
+		raw, err := json.Marshal(v)
+		if err != nil {
+			raw = []byte("?")
+		}
+		text = string(raw)
+	}
+	if !strings.Contains(text, "\n") {
+		fmt.Fprintf(b, "  %s: %s\n", printable(key), printable(text))
+		return
+	}
+	fmt.Fprintf(b, "  %s:\n", printable(key))
+	for line := range strings.Lines(text) {
+		fmt.Fprintf(b, "    | %s\n", printable(strings.TrimRight(line, "\n")))
+	}
+}
+
+func joinTexts(list []any) (string, bool) {
+	var texts []string
+	for _, e := range list {
+		s, ok := e.(string)
+		if !ok {
+			return "", false
+		}
+		texts = append(texts, s)
+	}
+	return strings.Join(texts, ", "), true
+}

@@ -1,0 +1,94 @@
+package runloop
+
+import (
+	"errors"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/runloop-os/runloop/examples"
+)
+
+// openingMax is the most an opening's file may hold, in bytes.
+const openingMax = 1 << 20
+
+// findOpening reads an opening by path or by name: a name is looked for along
+// dirs and then among those that came with the binary. It returns what to call
+// the file in errors.
+func findOpening(ref string, dirs []string, stdin io.Reader) (name string, src []byte, err error) {
+	if ref == "-" {
+		src, err = readLimited(stdin, openingMax)
+		return "stdin", src, err
+	}
+	if looksLikePath(ref) {
+		src, err = readFileLimited(ref, openingMax)
+		if errors.Is(err, fs.ErrNotExist) {
+			return ref, nil, exitErrorf(exitNotFound, "no opening at %s", ref)
+		}
+		return ref, src, err
+	}
+	for _, dir := range dirs {
+		for _, ext := range []string{".yaml", ".yml"} {
+			file := filepath.Join(dir, ref+ext)
+			src, err = readFileLimited(file, openingMax)
+			if !errors.Is(err, fs.ErrNotExist) {
+				return file, src, err
+			}
+		}
+	}
+	src, err = fs.ReadFile(examples.Openings(), ref+".yaml")
+	if err == nil {
+		return ref + ".yaml (built in)", src, nil
+	}
+	return ref, nil, exitErrorf(exitNotFound, "no opening %q in %s, nor built in%s",
+		ref, strings.Join(dirs, ", "), didYouMean(ref, openingNames(dirs)))
+}
+
+func looksLikePath(ref string) bool {
+	return strings.ContainsRune(ref, os.PathSeparator) || filepath.Ext(ref) == ".yaml" || filepath.Ext(ref) == ".yml"
+}
+
+// openingNames lists the names that findOpening knows.
+func openingNames(dirs []string) []string {
+	var names []string
+	add := func(files []string) {
+		for _, f := range files {
+			names = append(names, strings.TrimSuffix(filepath.Base(f), filepath.Ext(f)))
+		}
+	}
+	for _, dir := range dirs {
+		for _, pattern := range []string{"*.yaml", "*.yml"} {
+			files, _ := filepath.Glob(filepath.Join(dir, pattern)) // fails on bad patterns only
+			add(files)
+		}
+	}
+	files, _ := fs.Glob(examples.Openings(), "*.yaml")
+	add(files)
+	return names
+}
+
+func readFileLimited(name string, most int64) ([]byte, error) {
+	f, err := os.Open(name)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	if st, err := f.Stat(); err == nil && st.IsDir() {
+		return nil, usageErrorf("%s is a folder", name)
+	}
+	b, err := readLimited(f, most)
+	if err != nil {
+		return nil, usageErrorf("%s: %v", name, err)
+	}
+	return b, nil
+}
+
+func readLimited(r io.Reader, most int64) ([]byte, error) {
+	b, err := io.ReadAll(io.LimitReader(r, most+1))
+	if err == nil && int64(len(b)) > most {
+		err = usageErrorf("over %d bytes", most)
+	}
+	return b, err
+}

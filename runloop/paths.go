@@ -1,0 +1,51 @@
+package runloop
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+)
+
+// places are the folders of one configuration.
+type places struct {
+	work      string // state: ~/.runloop
+	pog       string
+	artifacts string
+	overrides string // of capabilities
+	grants    string
+	schemas   string // the user's own kinds of events
+	cache     string // compiled modules; "" when there is no place for it
+}
+
+func (o *IO) places(l *Loaded) places {
+	work := l.Runtime.Workdir
+	return places{
+		work:      work,
+		pog:       l.KB.RootDir,
+		artifacts: filepath.Join(work, "artifacts"),
+		overrides: filepath.Join(work, "caps", "overrides"),
+		grants:    filepath.Join(work, "caps", "grants"),
+		schemas:   filepath.Join(work, "schemas"),
+		cache:     o.cacheDir(work),
+	}
+}
+
+// cacheDir is where compiled modules are kept: below XDG_CACHE_HOME or
+// ~/.cache (XDG Base Directory Specification), else with the state.
+func (o *IO) cacheDir(work string) string {
+	if dir := o.getenv("XDG_CACHE_HOME"); filepath.IsAbs(dir) {
+		return filepath.Join(dir, "runloop", "modules")
+	}
+	if home := o.getenv("HOME"); home != "" {
+		return filepath.Join(home, ".cache", "runloop", "modules")
+	}
+	return filepath.Join(work, "cache", "modules")
+}
+
+// makeWork makes the folder for state, for its owner alone.
+func (p *places) makeWork() error {
+	if err := os.MkdirAll(p.work, 0o700); err != nil {
+		return fmt.Errorf("the work folder cannot be made: %w; set RUNLOOP__RUNTIME__WORKDIR to one that can", err)
+	}
+	return nil
+}

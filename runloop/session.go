@@ -1,0 +1,210 @@
+package runloop
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/runloop-os/runloop/agents"
+	"github.com/runloop-os/runloop/broker"
+	"github.com/runloop-os/runloop/bus"
+	"github.com/runloop-os/runloop/opening"
+	"github.com/runloop-os/runloop/pog"
+	"github.com/runloop-os/runloop/wasm"
+)
+
+// session is the rooms of one process, wired: knowledge base, bus, agents'
+// host and broker. `rlp run --local` and the daemon have the same.
+type session struct {
+	io      *IO
+	cfg     *Loaded
+	places  places
+	store   *pog.Store
+	bus     *bus.Bus
+	broker  *broker.Broker
+	catalog *wasm.Catalog
+	runtime *wasm.Runtime
+	host    *wasm.Host
+
+	stop    context.CancelFunc
+	serving sync.WaitGroup
+	serveMu sync.Mutex
+	failed  error // why a server of the session ended before it was told to
+}
+
+// sessionOptions are what the flags of a command change.
+type sessionOptions struct {
+	agentsDir string   // looked into before all others
+	grants    []string // agents granted for this process
+	// sealed is for replays: no knowledge base, no broker, nobody to ask.
+	sealed bool
+	// sources go before all others: agents that are tried in a replay.
+	sources []wasm.Source
+}
+
+// confirmTimeout is how long a person may take for a decision.
+const confirmTimeout = time.Hour
+
+// openSession opens and starts everything. Close ends it.
+func openSession(ctx context.Context, io *IO, cfg *Loaded, opt sessionOptions) (*session, error) {
+	s := &session{io: io, cfg: cfg, places: io.places(cfg)}
+	if err := s.open(ctx, opt); err != nil {
+		return nil, errors.Join(err, s.Close())
+	}
+	return s, nil
+}
+
+func (s *session) open(ctx context.Context, opt sessionOptions) error {
+	var err error
+	if s.catalog, err = s.io.catalog(s.cfg, opt); err != nil {
+		return err
+	}
+	if !opt.sealed {
+		if s.store, err = s.io.openStore(ctx, s.cfg); err != nil {
+			return err
+		}
+		if s.broker, err = s.newBroker(); err != nil {
+			return err
+		}
+	}
+	s.bus = bus.New(bus.Config{})
+	s.runtime = wasm.NewRuntime(wasm.RuntimeConfig{CacheDir: s.places.cache, Warn: s.warn})
+	return s.serve(ctx, opt)
+}
+
+func (s *session) warn(err error) { s.io.warnf("%v", err) }
+
+// openStore opens the knowledge base of a configuration.
+func (o *IO) openStore(ctx context.Context, cfg *Loaded) (*pog.Store, error) {
+	p := o.places(cfg)
+	if err := p.makeWork(); err != nil {
+		return nil, err
+	}
+	return pog.Open(ctx, pog.Options{
+		Dir: p.pog, EventsDB: cfg.KB.EventsDB, ViewDB: cfg.KB.ViewDB,
+		SchemaDirs: []string{p.schemas},
+		Warn:       func(err error) { o.warnf("%v", err) },
+	})
+}
+
+// catalog is where agents are looked for (spec/03 "Bundle").
+func (o *IO) catalog(cfg *Loaded, opt sessionOptions) (*wasm.Catalog, error) {
+	sources := opt.sources
+	dirs := append([]string{opt.agentsDir}, cfg.Agents.SearchDirs...)
+	dirs = append(dirs, "agents", o.places(cfg).work+"/agents", "/usr/lib/runloop/agents", "/var/lib/runloop/agents")
+	seen := map[string]bool{"": true}
+	for _, dir := range dirs {
+		if seen[dir] {
+			continue
+		}
+		seen[dir] = true
+		src, ok, err := wasm.DirSource(dir)
+		if err != nil {
+			return nil, err
+		}
+		if ok {
+			sources = append(sources, src)
+		} else if dir == opt.agentsDir {
+			return nil, exitErrorf(exitNotFound, "--agents-dir %s: no such folder", dir)
+		}
+	}
+	if fsys, ok := agents.BuiltIn(); ok {
+		sources = append(sources, wasm.Source{Name: "built in", FS: fsys, BuiltIn: true})
+	} else {
+		o.warnf("this binary was built without the built-in agents; build it with make")
+	}
+	return wasm.NewCatalog(sources...), nil
+}
+
+// serve starts the agents' host.
+func (s *session) serve(ctx context.Context, opt sessionOptions) error {
+	ctx, s.stop = context.WithCancel(context.WithoutCancel(ctx))
+	services := wasm.Services{Now: time.Now}
+	if !opt.sealed {
+		confirmer, err := wasm.NewConfirmer(s.bus.Client("confirm", bus.KindAgent), confirmTimeout)
+		if err != nil {
+			return err
+		}
+		s.serving.Go(func() { confirmer.Serve(ctx) })
+		services = s.services(confirmer)
+	}
+	host, err := wasm.NewHost(wasm.HostConfig{
+		Client: s.bus.Client("host", bus.KindAgent), Catalog: s.catalog, Runtime: s.runtime,
+		Policy: &wasm.Policy{
+			OverridesDir: s.places.overrides,
+			Grants:       &wasm.Grants{Dir: s.places.grants}, GrantNames: opt.grants,
+		},
+		Services: services, Warn: s.warn,
+	})
+	if err != nil {
+		return err
+	}
+	s.host = host
+	s.serving.Go(func() {
+		if err := host.Serve(ctx); err != nil {
+			s.serveMu.Lock()
+			s.failed = err
+			s.serveMu.Unlock()
+		}
+	})
+	return nil
+}
+
+// services are what agents reach through the hostcall door.
+func (s *session) services(actions wasm.Actions) wasm.Services {
+	out := wasm.Services{
+		KB:           kbService{s.store},
+		Models:       modelService{s.broker},
+		Artifacts:    artifactService{s.store, s.places.artifacts},
+		Actions:      actions,
+		AuditAllowed: s.cfg.Security.Caps.OnAllow,
+		Now:          time.Now,
+	}
+	if s.cfg.Security.Caps.OnDeny {
+		out.Audit = auditService(s.store, s.warn)
+	}
+	return out
+}
+
+// engine runs openings on the session's bus. sink gets the events of a run;
+// they are published as well.
+func (s *session) engine(sink func(opening.Event)) *opening.Engine {
+	exec := opening.NewBusExecutor(s.bus.Client("engine", bus.KindAgent))
+	return &opening.Engine{
+		Executor: exec, Actions: exec, MaxParallel: s.cfg.Runtime.MaxParallel,
+		Store:     runStore{s.store},
+		Artifacts: artifactService{s.store, s.places.artifacts},
+		Sink: func(ev opening.Event) {
+			exec.Publish(ev)
+			sink(ev)
+		},
+	}
+}
+
+// Close stops the agents and closes all that was opened, in the order that
+// loses nothing.
+func (s *session) Close() error {
+	if s.stop != nil {
+		s.stop()
+	}
+	s.serving.Wait()
+	errs := []error{s.failed}
+	if s.runtime != nil {
+		errs = append(errs, s.runtime.Close())
+	}
+	if s.bus != nil {
+		errs = append(errs, s.bus.Close())
+	}
+	if s.broker != nil {
+		s.broker.Close()
+	}
+	if s.store != nil {
+		errs = append(errs, s.store.Close())
+	}
+	if err := errors.Join(errs...); err != nil {
+		return fmt.Errorf("closing: %w", err)
+	}
+	return nil
+}

@@ -1,5 +1,0 @@
-package wasm
-
-import "github.com/tetratelabs/wazero/experimental"
-
-func newMemoryAllocator(limit uint64) experimental.MemoryAllocator { return nil }
