@@ -63,6 +63,7 @@ type actionBook struct {
 	open  map[string]*openAction
 }
 
+// openAction is a request that nobody has decided, and the attempt that made it.
 type openAction struct {
 	req *ActionRequest
 	a   *attempt
@@ -81,6 +82,7 @@ func (b *actionBook) forget(a *attempt) {
 	}
 }
 
+// stop ends the watch, if there is one.
 func (b *actionBook) stop() {
 	if b.watch != nil {
 		b.watch.Stop()
@@ -95,6 +97,8 @@ func (b *actionBook) news() <-chan struct{} {
 	return b.watch.C()
 }
 
+// watchActions begins to listen before the first node starts, so that no request
+// is made that nobody hears.
 func (r *runner) watchActions() error {
 	if r.e.Actions == nil {
 		return nil

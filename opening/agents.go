@@ -125,6 +125,7 @@ func (c *agentCheck) output(ref PortRef, pos Pos) (string, bool) {
 	return c.port(ref, pos, "output", m.Out)
 }
 
+// input gives the content type of a port that enters a node.
 func (c *agentCheck) input(ref PortRef, pos Pos) (string, bool) {
 	m := c.nodes[ref.Node]
 	if m == nil {
@@ -133,7 +134,11 @@ func (c *agentCheck) input(ref PortRef, pos Pos) (string, bool) {
 	return c.port(ref, pos, "input", m.In)
 }
 
-func (c *agentCheck) port(ref PortRef, pos Pos, dir string, ports map[string]string) (string, bool) {
+// port looks a port up among those of a manifest and reports one that is not
+// there.
+func (c *agentCheck) port(
+	ref PortRef, pos Pos, dir string, ports map[string]string,
+) (contentType string, ok bool) {
 	typ, ok := ports[ref.Port]
 	if ok {
 		return typ, true
@@ -152,7 +157,8 @@ func (c *agentCheck) port(ref PortRef, pos Pos, dir string, ports map[string]str
 func (c *agentCheck) literal(ref PortRef, typ string, t Test, pos Pos) {
 	if kinds := jsonKinds(typ); kinds != "" &&
 		!strings.ContainsRune(kinds, rune(jsontext.Value(t.Value).Kind())) {
-		c.src.add(pos, codeContent, "%s is %s and is never equal to %s", ref, typ, visible(string(t.Value)))
+		c.src.add(pos, codeContent, "%s is %s and is never equal to %s",
+			ref, typ, visible(string(t.Value)))
 	}
 }
 

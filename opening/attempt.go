@@ -100,7 +100,10 @@ type observer struct {
 	a *attempt
 }
 
-func (o observer) Log(l Log)           { o.r.send(logMsg{o.a, l}) }
+// Log implements Observer.
+func (o observer) Log(l Log) { o.r.send(logMsg{o.a, l}) }
+
+// Crossing implements Observer.
 func (o observer) Crossing(c Crossing) { o.r.send(crossingMsg{c}) }
 
 // ended settles an attempt: its node is finished, and others with it, or it is
@@ -114,7 +117,9 @@ func (r *runner) ended(msg endedMsg) {
 	r.usage.TokensOut += a.resp.Usage.TokensOut
 	r.usage.USD += a.resp.Usage.USD
 	r.actions.forget(a)
-	changes := r.apply(ended{node: a.node, status: a.resp.Status, ports: a.resp.Ports, err: a.resp.Error})
+	changes := r.apply(ended{
+		node: a.node, status: a.resp.Status, ports: a.resp.Ports, err: a.resp.Error,
+	})
 	for _, c := range changes {
 		if c.retry {
 			r.retry(a)
@@ -186,7 +191,8 @@ func (r *runner) retry(a *attempt) {
 func (r *runner) stopReason() string {
 	switch r.stopped {
 	case StatusTimeout:
-		return fmt.Sprintf("the run took longer than its policy.timeout_ms of %d ms", r.p.Opening.Policy.TimeoutMS)
+		return fmt.Sprintf("the run took longer than its policy.timeout_ms of %d ms",
+			r.p.Opening.Policy.TimeoutMS)
 	case StatusError:
 		return "the run could not be recorded"
 	}

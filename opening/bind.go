@@ -31,13 +31,17 @@ func checkTemplates(src *source, with []*tree) map[string]bool {
 	return c.used
 }
 
+// withPath is the path of a node's with map, as places has it.
 func withPath(node int) string { return "nodes/" + strconv.Itoa(node) + "/with" }
 
+// templateCheck goes through with maps and collects what their templates name.
 type templateCheck struct {
 	src  *source
 	used map[string]bool
 }
 
+// walk looks at every string below t, which stands at path. Keys are never
+// filled in, so a template in one is a mistake.
 func (c *templateCheck) walk(t *tree, path string) {
 	switch t.kind {
 	case kindString:
@@ -57,6 +61,7 @@ func (c *templateCheck) walk(t *tree, path string) {
 	}
 }
 
+// str looks at one string.
 func (c *templateCheck) str(s, path string) {
 	parts, err := parseTemplate(s)
 	if err != nil {
@@ -105,6 +110,8 @@ func (f *filler) fill(t *tree, path string) *tree {
 	return t
 }
 
+// str fills in one string. A string that is exactly one template becomes the
+// parameter with its type; in a longer one only scalars make sense.
 func (f *filler) str(t *tree, path string) *tree {
 	parts, err := parseTemplate(t.text)
 	if err != nil { // reported by checkTemplates
@@ -150,7 +157,8 @@ func (f *filler) value(p part, text, path string) *tree {
 	}
 	if f.size += len(val.appendJSON(nil)); f.size > maxWithBytes {
 		f.full = true
-		f.src.add(pos, codeSize, "the with maps have more than %d bytes once parameters are filled in", maxWithBytes)
+		f.src.add(pos, codeSize,
+			"the with maps have more than %d bytes once parameters are filled in", maxWithBytes)
 		return hole
 	}
 	return val

@@ -66,7 +66,8 @@ func NewBusExecutor(client *bus.Client) *BusExecutor {
 func (x *BusExecutor) Execute(ctx context.Context, req *Request, obs Observer) *Response {
 	a := &exchange{x: x, req: req, obs: obs,
 		reply: fmt.Sprintf("rlp/runs/%s/agents/%s/%s", req.TraceID, req.Ref, uuid.New())}
-	sub, err := x.client.Subscribe(a.reply, bus.SubOptions{MaxMessages: replyMessages, MaxBytes: replyBytes})
+	room := bus.SubOptions{MaxMessages: replyMessages, MaxBytes: replyBytes}
+	sub, err := x.client.Subscribe(a.reply, room)
 	if err != nil {
 		return failure(codeBus, true, "listen for the answer of agent %s: %v", req.Ref, err)
 	}
@@ -168,9 +169,12 @@ func (a *exchange) stop() *Response {
 	}
 	ctx, done := context.WithTimeout(context.Background(), grace)
 	defer done()
-	cancel := &rmp.Cancel{Op: rmp.OpCancel, TraceID: traceName(a.req.TraceID), Node: a.req.Node, Attempt: uint32(a.req.Attempt)}
+	cancel := message{"agent/" + a.req.Ref + "/cancel", rmp.CTControl, &rmp.Cancel{
+		Op: rmp.OpCancel, TraceID: traceName(a.req.TraceID),
+		Node: a.req.Node, Attempt: uint32(a.req.Attempt),
+	}, cancelTTL}
 	for ctx.Err() == nil {
-		_, err := a.publish(ctx, message{"agent/" + a.req.Ref + "/cancel", rmp.CTControl, cancel, cancelTTL})
+		_, err := a.publish(ctx, cancel)
 		if errors.Is(err, bus.ErrClosed) {
 			break
 		}
@@ -181,7 +185,8 @@ func (a *exchange) stop() *Response {
 			return resp
 		}
 	}
-	return failure(codeHost, false, "the host of agent %s did not stop within %d ms", a.req.Ref, grace.Milliseconds())
+	return failure(codeHost, false, "the host of agent %s did not stop within %d ms",
+		a.req.Ref, grace.Milliseconds())
 }
 
 // take handles one message on the reply topic and gives the response if it is
@@ -202,6 +207,8 @@ func (a *exchange) take(m *bus.Msg) *Response {
 	return nil
 }
 
+// log passes a piece of the agent's output on. A line that cannot be read is
+// lost; the attempt goes on.
 func (a *exchange) log(m *bus.Msg) {
 	var w rmp.AgentLog
 	if m.Decode(&w) != nil || w.Node != a.req.Node || int(w.Attempt) != a.req.Attempt {
@@ -214,12 +221,15 @@ func (a *exchange) log(m *bus.Msg) {
 	a.obs.Log(l)
 }
 
+// answer reads a response, and gives nil for one that is meant for another
+// attempt.
 func (a *exchange) answer(m *bus.Msg) *Response {
 	var w rmp.AgentResponse
 	if err := m.Decode(&w); err != nil {
 		return failure(codeHost, false, "the answer of agent %s cannot be read: %v", a.req.Ref, err)
 	}
-	if w.Node != a.req.Node || int(w.Attempt) != a.req.Attempt || w.TraceID != traceName(a.req.TraceID) {
+	if w.Node != a.req.Node || int(w.Attempt) != a.req.Attempt ||
+		w.TraceID != traceName(a.req.TraceID) {
 		return nil
 	}
 	resp, err := unwire(&w)

@@ -72,7 +72,8 @@ func insteadOf(t *tree, k kind) string {
 		return ""
 	}
 	if from, to, ok := strings.Cut(t.text, "->"); ok && k == kindMap {
-		return cut("write {from: " + visible(strings.TrimSpace(from)) + ", to: " + visible(strings.TrimSpace(to)) + "}")
+		from, to = visible(strings.TrimSpace(from)), visible(strings.TrimSpace(to))
+		return cut("write {from: " + from + ", to: " + to + "}")
 	}
 	if k == kindBool {
 		switch strings.ToLower(t.text) {
@@ -85,6 +86,7 @@ func insteadOf(t *tree, k kind) string {
 	return ""
 }
 
+// str reads a string.
 func (d *decoder) str(t *tree, what string) (string, bool) {
 	if t.kind != kindString {
 		d.wants(t, what, kindString)
@@ -93,6 +95,7 @@ func (d *decoder) str(t *tree, what string) (string, bool) {
 	return t.text, true
 }
 
+// boolean reads true or false.
 func (d *decoder) boolean(t *tree, what string) bool {
 	if t.kind != kindBool {
 		d.wants(t, what, kindBool)
@@ -100,6 +103,7 @@ func (d *decoder) boolean(t *tree, what string) bool {
 	return t.text == "true"
 }
 
+// list reads a list, item by item.
 func (d *decoder) list(t *tree, what string) []*tree {
 	if t.kind != kindList {
 		d.wants(t, what, kindList)
@@ -108,6 +112,7 @@ func (d *decoder) list(t *tree, what string) []*tree {
 	return t.items
 }
 
+// stringList reads a list of strings, and leaves out what is none.
 func (d *decoder) stringList(t *tree, what string) []string {
 	var out []string
 	for _, item := range d.list(t, what) {
@@ -142,6 +147,8 @@ func (d *decoder) integer(t *tree, what string, lo, hi int64) int64 {
 	return int64(f)
 }
 
+// milliseconds reads a duration. Zero would not mean "no limit" to everybody,
+// so it is not allowed.
 func (d *decoder) milliseconds(t *tree, what string) int64 {
 	return d.integer(t, what, 1, maxTimeout.Milliseconds())
 }
@@ -190,6 +197,7 @@ func decodeOpening(src *source, t *tree) *Opening {
 	return o
 }
 
+// version refuses files that are written for another version of the language.
 func (d *decoder) version(t *tree) {
 	if t.kind != kindNumber {
 		d.wants(t, "version", kindNumber)
@@ -198,6 +206,8 @@ func (d *decoder) version(t *tree) {
 	}
 }
 
+// identifier reads a name, and gives it even when it is a bad one: what refers
+// to it is then not reported as well.
 func (d *decoder) identifier(t *tree, what string) string {
 	s, ok := d.str(t, what)
 	if ok && !isIdentifier(s) {
@@ -206,6 +216,7 @@ func (d *decoder) identifier(t *tree, what string) string {
 	return s
 }
 
+// policy reads the limits of a run.
 func (d *decoder) policy(t *tree, p *Policy) {
 	d.fields(t, "policy", []field{
 		{"budget_tokens", false, func(t *tree) { p.BudgetTokens = d.tokens(t, "budget_tokens") }},
@@ -275,6 +286,7 @@ func (d *decoder) expr(t *tree, what string, parse func(string) error) bool {
 	return false
 }
 
+// success reads what makes a run a success.
 func (d *decoder) success(t *tree) *Success {
 	s := &Success{}
 	d.fields(t, "success", []field{
@@ -287,6 +299,7 @@ func (d *decoder) success(t *tree) *Success {
 	return s
 }
 
+// exprs reads a list of expressions, and leaves out what is none.
 func (d *decoder) exprs(t *tree, what string) []Expr {
 	items := d.list(t, what)
 	if len(items) == 0 && t.kind == kindList || len(items) > maxExprs {
@@ -308,6 +321,7 @@ func (d *decoder) exprs(t *tree, what string) []Expr {
 	return out
 }
 
+// artifacts reads what to keep. An empty list is the same as no section.
 func (d *decoder) artifacts(t *tree) *Artifacts {
 	a := &Artifacts{}
 	d.fields(t, "artifacts", []field{
@@ -319,6 +333,7 @@ func (d *decoder) artifacts(t *tree) *Artifacts {
 	return a
 }
 
+// ports reads a list of ports.
 func (d *decoder) ports(t *tree) []PortRef {
 	var out []PortRef
 	for _, item := range d.list(t, "save") {

@@ -33,6 +33,7 @@ func (d *decoder) nodes(t *tree, o *Opening) {
 	}
 }
 
+// node reads one node and notes where its parts stand.
 func (d *decoder) node(t *tree, path string) Node {
 	var n Node
 	t.record(d.src, path, Pos{})
@@ -55,7 +56,8 @@ func (d *decoder) use(t *tree) string {
 		return ""
 	}
 	if strings.HasPrefix(s, "opening:") {
-		d.src.add(t.pos, codeNested, "nested openings (use: %s) are not supported by this version", quote(s))
+		d.src.add(t.pos, codeNested,
+			"nested openings (use: %s) are not supported by this version", quote(s))
 		return ""
 	}
 	name, variant, hasVariant := strings.Cut(strings.TrimPrefix(s, "agent:"), "@")

@@ -133,6 +133,7 @@ func (e *Engine) complete(opt *RunOptions) error {
 	return nil
 }
 
+// now reads the engine's clock.
 func (e *Engine) now() time.Time {
 	if e.Now != nil {
 		return e.Now()
@@ -140,6 +141,7 @@ func (e *Engine) now() time.Time {
 	return time.Now()
 }
 
+// maxParallel is the number of places for active nodes.
 func (e *Engine) maxParallel() int {
 	if e.MaxParallel > 0 {
 		return e.MaxParallel

@@ -82,18 +82,22 @@ func (s Status) level() string {
 	return levelError
 }
 
+// runStartedMeta is the meta of run.started. The nodes let a view lay itself out
+// before anything has run.
 type runStartedMeta struct {
 	OpeningName string          `json:"opening_name"`
 	Params      json.RawMessage `json:"params"`
 	Nodes       []string        `json:"nodes"`
 }
 
+// nodeStartedMeta is the meta of node.started.
 type nodeStartedMeta struct {
 	Node    string `json:"node"`
 	Agent   string `json:"agent"`
 	Attempt int    `json:"attempt"`
 }
 
+// nodeOutputMeta is the meta of node.stdout and node.stderr. The chunk is raw.
 type nodeOutputMeta struct {
 	Node    string          `json:"node"`
 	Attempt int             `json:"attempt"`
@@ -103,6 +107,7 @@ type nodeOutputMeta struct {
 	Fields  json.RawMessage `json:"fields,omitempty"`
 }
 
+// nodeRetryMeta is the meta of node.retry.
 type nodeRetryMeta struct {
 	Node        string          `json:"node"`
 	Attempt     int             `json:"attempt"` // that failed
@@ -111,6 +116,7 @@ type nodeRetryMeta struct {
 	Error       *rmp.AgentError `json:"error,omitempty"`
 }
 
+// nodeFinishedMeta is the meta of node.finished.
 type nodeFinishedMeta struct {
 	Node        string          `json:"node"`
 	Attempt     int             `json:"attempt"`
@@ -122,6 +128,8 @@ type nodeFinishedMeta struct {
 	Reason      string          `json:"reason,omitempty"` // of a skipped node
 }
 
+// actionRequestedMeta is the meta of action.requested: all that a person has to
+// see before deciding.
 type actionRequestedMeta struct {
 	ActionID    string          `json:"action_id"`
 	Node        string          `json:"node"`
@@ -133,6 +141,7 @@ type actionRequestedMeta struct {
 	ExpiresAtMS int64           `json:"expires_at_ms"`
 }
 
+// actionDecidedMeta is the meta of action.decided.
 type actionDecidedMeta struct {
 	ActionID  string `json:"action_id"`
 	Node      string `json:"node"`
@@ -142,6 +151,7 @@ type actionDecidedMeta struct {
 	Digest    string `json:"digest"`
 }
 
+// runFinishedMeta is the meta of run.finished.
 type runFinishedMeta struct {
 	Status     Status          `json:"status"`
 	Success    bool            `json:"success"`
@@ -176,6 +186,7 @@ func chunks(text string) iter.Seq[string] {
 	}
 }
 
+// toValid makes UTF-8 of a text, with U+FFFD for each byte that is not.
 func toValid(s string) string {
 	if utf8.ValidString(s) {
 		return s

@@ -116,6 +116,7 @@ func compareJSON(a, b json.RawMessage) (order int, ok bool) {
 	return 0, false
 }
 
+// compareNumbers compares as doubles, which is what canonical JSON holds.
 func compareNumbers(a, b json.RawMessage) (order int, ok bool) {
 	var x, y float64
 	if json.Unmarshal(a, &x) != nil || json.Unmarshal(b, &y) != nil {
@@ -145,8 +146,10 @@ type exprError struct {
 	msg string
 }
 
+// Error gives the message without a position, which the caller knows.
 func (e *exprError) Error() string { return e.msg }
 
+// err gives the first mistake, or nil.
 func (p *exprParser) err() error {
 	if p.msg == "" {
 		return nil
@@ -154,6 +157,8 @@ func (p *exprParser) err() error {
 	return &exprError{p.bad, p.msg}
 }
 
+// fail notes a mistake; only the first counts, since what follows it is often
+// its consequence.
 func (p *exprParser) fail(off int, format string, args ...any) {
 	if p.msg == "" {
 		p.bad, p.msg = off, fmt.Sprintf(format, args...)
@@ -200,12 +205,14 @@ func parseExpr(s string) (Expr, error) {
 	return e, p.err()
 }
 
+// space passes over spaces.
 func (p *exprParser) space() {
 	for p.off < len(p.in) && p.in[p.off] == ' ' {
 		p.off++
 	}
 }
 
+// accept passes over tok if it comes next.
 func (p *exprParser) accept(tok string) bool {
 	if !strings.HasPrefix(p.in[p.off:], tok) {
 		return false
@@ -214,6 +221,7 @@ func (p *exprParser) accept(tok string) bool {
 	return true
 }
 
+// end expects nothing more.
 func (p *exprParser) end() {
 	if p.space(); p.off < len(p.in) {
 		p.fail(p.off, "unexpected %s", quote(p.in[p.off:]))
@@ -229,6 +237,7 @@ func (p *exprParser) word() string {
 	return p.in[start:p.off]
 }
 
+// port reads node.port.
 func (p *exprParser) port() PortRef {
 	if len(p.in) > maxExprBytes {
 		p.fail(0, "an expression may have %d bytes; this one has %d", maxExprBytes, len(p.in))
@@ -253,6 +262,7 @@ func (p *exprParser) port() PortRef {
 	return PortRef{node, port}
 }
 
+// test reads an operator and a literal.
 func (p *exprParser) test() *Test {
 	at := p.off
 	for _, op := range ops {

@@ -54,6 +54,8 @@ type graph struct {
 	out   [][]int // by node, the edges that leave it; both ends exist
 }
 
+// newGraph numbers nodes and edges as they come in the file. It also takes
+// openings that are wrong, since it is used to find out.
 func newGraph(o *Opening) *graph {
 	g := &graph{o: o, index: make(map[string]int, len(o.Nodes)), out: make([][]int, len(o.Nodes))}
 	for i, n := range o.Nodes {
@@ -69,8 +71,10 @@ func newGraph(o *Opening) *graph {
 	return g
 }
 
+// to is the node that an edge reaches.
 func (g *graph) to(edge int) int { return g.index[g.o.Edges[edge].To.Node] }
 
+// checkNode reports an id that no node has.
 func (g *graph) checkNode(src *source, pos Pos, id string) {
 	if _, ok := g.index[id]; !ok {
 		src.add(pos, codeNode, "there is no node %s", quote(id)).
@@ -120,6 +124,7 @@ func (g *graph) checkCycles(src *source) {
 // maxCycleShown keeps the message about a long cycle readable.
 const maxCycleShown = 20
 
+// reportCycle prints the part of path that edge closes to a cycle.
 func (g *graph) reportCycle(src *source, path []int, edge int) {
 	to := g.to(edge)
 	start := len(path) - 1

@@ -3,6 +3,7 @@ package opening
 // minHeap holds numbers, the smallest in front.
 type minHeap []int
 
+// push adds a number.
 func (h *minHeap) push(v int) {
 	*h = append(*h, v)
 	s := *h

@@ -24,10 +24,10 @@ var errInexact = errors.New("a number too large to be kept exactly; send it as a
 // form writes numbers as IEEE 754 doubles; an integer that a double cannot
 // hold is refused, because values must not change on their way.
 func canonical(raw []byte) (json.RawMessage, error) {
-	v := jsontext.Value(append([]byte(nil), raw...))
-	if err := checkNumbers(v); err != nil {
+	if err := checkNumbers(raw); err != nil {
 		return nil, err
 	}
+	v := jsontext.Value(append([]byte(nil), raw...))
 	if err := v.Canonicalize(); err != nil {
 		return nil, fmt.Errorf("not JSON: %w", err)
 	}
@@ -94,16 +94,18 @@ func keepsInteger(n *big.Int) bool {
 }
 
 // mustJSON encodes a value of our own into canonical JSON. Our own types hold
-// nothing that cannot be encoded, so an error is a bug.
+// nothing that cannot be encoded, and the values in them are canonical already,
+// so an error is a bug and no number needs a second look.
 func mustJSON(v any) json.RawMessage {
 	raw, err := json.Marshal(v)
+	out := jsontext.Value(raw)
 	if err == nil {
-		raw, err = canonical(raw)
+		err = out.Canonicalize()
 	}
 	if err != nil {
 		panic("opening: internal error: " + err.Error())
 	}
-	return raw
+	return json.RawMessage(out)
 }
 
 // hashHex is the BLAKE3-256 of raw, as 64 hex digits.

@@ -59,6 +59,8 @@ func isWordByte(c byte) bool {
 	return isLower(c) || c >= 'A' && c <= 'Z' || isDigit(c) || c == '_' || c == '-'
 }
 
+// isLower is for ASCII: names are never anything else.
 func isLower(c byte) bool { return c >= 'a' && c <= 'z' }
 
+// isDigit is for ASCII too.
 func isDigit(c byte) bool { return c >= '0' && c <= '9' }

@@ -82,6 +82,7 @@ type change struct {
 	retry bool
 }
 
+// newMachine gives the machine for an opening in which nothing has happened yet.
 func newMachine(o *Opening, maxParallel int) *machine {
 	m := &machine{
 		g: newGraph(o), in: make([][]int, len(o.Nodes)), nodes: make([]nodeState, len(o.Nodes)),
@@ -155,6 +156,7 @@ func (m *machine) apply(event any) ([]change, error) {
 	return nil, fmt.Errorf("the scheduler knows no event %T", event)
 }
 
+// node finds a node by number; numbers may come from a record.
 func (m *machine) node(i int) (*nodeState, error) {
 	if i < 0 || i >= len(m.nodes) {
 		return nil, fmt.Errorf("the opening has no node number %d", i)
@@ -162,6 +164,7 @@ func (m *machine) node(i int) (*nodeState, error) {
 	return &m.nodes[i], nil
 }
 
+// wrong is the error for an event that does not fit.
 func (m *machine) wrong(event string, i int) error {
 	n, err := m.node(i)
 	if err != nil {
@@ -170,6 +173,7 @@ func (m *machine) wrong(event string, i int) error {
 	return fmt.Errorf("event %s does not fit node %s, which is %s", event, m.g.ids[i], n.state)
 }
 
+// start takes a place for a node.
 func (m *machine) start(i int) error {
 	n, err := m.node(i)
 	if err != nil || m.stopped || !m.startable(i) {

@@ -66,6 +66,7 @@ func (p *paramSet) merge(base, over *tree, path string) *tree {
 	return out
 }
 
+// replace decides about a parameter that has a default and was given as well.
 func (p *paramSet) replace(base, over *tree, path string) *tree {
 	switch {
 	case base.kind == kindMap && over.kind == kindMap:
@@ -125,6 +126,7 @@ func (p *paramSet) names() []string {
 	return p.listed
 }
 
+// listPaths adds the paths of all entries below t.
 func listPaths(dst []string, t *tree, prefix string) []string {
 	for _, e := range t.pairs {
 		dst = append(dst, prefix+e.key)

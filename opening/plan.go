@@ -80,6 +80,8 @@ func NewPlan(o *Opening, cat Catalog, params json.RawMessage) (*Plan, error) {
 	return compile(newSource(o.Name), o, cat, params)
 }
 
+// compile checks all that is left to check and puts the plan together. Every
+// check runs, whatever the ones before it found.
 func compile(src *source, o *Opening, cat Catalog, params json.RawMessage) (*Plan, error) {
 	checkGraph(src, o)
 	raw := withTrees(src, o)

@@ -43,10 +43,12 @@ func (o *Opening) YAML() []byte {
 	return p.buf.Bytes()
 }
 
+// printer collects the lines of a file.
 type printer struct {
 	buf bytes.Buffer
 }
 
+// line prints one line.
 func (p *printer) line(format string, args ...any) {
 	fmt.Fprintf(&p.buf, format+"\n", args...)
 }
@@ -58,12 +60,14 @@ func (p *printer) number(indent, key string, v float64) {
 	}
 }
 
+// strings prints a list of strings unless it is empty.
 func (p *printer) strings(key string, list []string) {
 	if len(list) > 0 {
 		p.line("%s: %s", key, flow(mustJSON(list)))
 	}
 }
 
+// policy prints the limits that are set.
 func (p *printer) policy(y Policy) {
 	if y == (Policy{}) {
 		return
@@ -77,6 +81,7 @@ func (p *printer) policy(y Policy) {
 	}
 }
 
+// node prints one node.
 func (p *printer) node(n Node) {
 	p.line("  - id: %s", n.ID)
 	p.line("    use: %s", n.Use)
@@ -93,6 +98,7 @@ func (p *printer) node(n Node) {
 	}
 }
 
+// exprs prints a list of expressions unless it is empty.
 func (p *printer) exprs(key string, exprs []Expr) {
 	if len(exprs) == 0 {
 		return
@@ -114,6 +120,7 @@ func flow(raw json.RawMessage) string {
 	return string(appendFlow(nil, t))
 }
 
+// appendFlow is flow for a tree.
 func appendFlow(dst []byte, t *tree) []byte {
 	switch t.kind {
 	case kindString:

@@ -127,6 +127,7 @@ func (p place) inside(text string, i int) Pos {
 	return Pos{p.val.Line, p.val.Column + utf8.RuneCountInString(text[:i])}
 }
 
+// newSource begins a file in which nothing is wrong yet.
 func newSource(name string) *source {
 	return &source{name: visible(name), places: map[string]place{}}
 }
@@ -157,6 +158,7 @@ func (s *source) key(path string) Pos {
 	return s.val(path)
 }
 
+// find looks for the place of path, then of what is around it.
 func (s *source) find(path string) place {
 	for {
 		if p, ok := s.places[path]; ok {

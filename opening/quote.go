@@ -43,6 +43,7 @@ func visible(s string) string {
 	return b.String()
 }
 
+// isVisible reports whether s can be shown as it is.
 func isVisible(s string) bool {
 	for i, r := range s {
 		if !strconv.IsPrint(r) || r == utf8.RuneError && isBroken(s[i:]) {

@@ -41,12 +41,14 @@ type errWriter struct {
 	err error
 }
 
+// printf writes unless something went wrong before.
 func (w *errWriter) printf(format string, args ...any) {
 	if w.err == nil {
 		_, w.err = fmt.Fprintf(w.w, format, args...)
 	}
 }
 
+// text writes what the run was, its ladder and its nodes.
 func (t *Trace) text(out *errWriter) {
 	out.printf("%s  %s  %s\n", visible(t.TraceID), visible(t.OpeningName), t.Status)
 	if t.Reason != "" {
@@ -102,6 +104,7 @@ const (
 	indentValue = "    "
 )
 
+// text writes a node: what went in, what it asked for, what came out.
 func (n *TraceNode) text(out *errWriter) {
 	out.printf("%s  agent:%s  %s", visible(n.NodeID), visible(n.Agent), n.State.State)
 	a := n.FinalAttempt
@@ -134,6 +137,7 @@ func (n *TraceNode) text(out *errWriter) {
 	}
 }
 
+// shortCall gives what was asked, on one line.
 func shortCall(h Hostcall) string { return visible(h.Op) + " " + shorten(h.Args, valueShown) }
 
 // answer gives what a hostcall was told, on one line.
@@ -144,6 +148,7 @@ func (h *Hostcall) answer() string {
 	return "= " + shorten(h.OK, valueShown)
 }
 
+// milliseconds gives a duration with one decimal.
 func milliseconds(us int64) string { return fmt.Sprintf("%d.%d ms", us/1000, us%1000/100) }
 
 // Text gives the report of a replay for people: a line for each node, and what

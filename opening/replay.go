@@ -79,7 +79,9 @@ const replayTimeout = 30 * time.Second
 // nothing. An agent that is to be tried in place of the recorded one is the
 // executor's business. An error means that there is nothing to run, or that
 // ctx ended.
-func Replay(ctx context.Context, t *Trace, exec Executor, opt ReplayOptions) (*ReplayReport, error) {
+func Replay(
+	ctx context.Context, t *Trace, exec Executor, opt ReplayOptions,
+) (*ReplayReport, error) {
 	id, err := t.TraceUUID()
 	if err != nil {
 		return nil, err
@@ -88,7 +90,9 @@ func Replay(ctx context.Context, t *Trace, exec Executor, opt ReplayOptions) (*R
 	if err != nil {
 		return nil, fmt.Errorf("replay %s: %w", t.TraceID, err)
 	}
-	rep := &ReplayReport{TraceID: t.TraceID, OpeningName: t.OpeningName, Nodes: make([]NodeReplay, len(chosen))}
+	rep := &ReplayReport{
+		TraceID: t.TraceID, OpeningName: t.OpeningName, Nodes: make([]NodeReplay, len(chosen)),
+	}
 	p := &replayer{trace: t, id: id, exec: exec}
 	places := make(chan struct{}, max(opt.MaxParallel, 1))
 	var wg sync.WaitGroup
@@ -167,6 +171,7 @@ func (o *Opening) ancestors(id string) map[string]bool {
 	return found
 }
 
+// replayer runs attempts of one trace again.
 type replayer struct {
 	trace *Trace
 	id    uuid.UUID
@@ -207,7 +212,10 @@ func (p *replayer) node(ctx context.Context, n *TraceNode) NodeReplay {
 // deaf is an Observer that does not listen.
 type deaf struct{}
 
-func (deaf) Log(Log)           {}
+// Log implements Observer.
+func (deaf) Log(Log) {}
+
+// Crossing implements Observer.
 func (deaf) Crossing(Crossing) {}
 
 // notReplayable says why an attempt cannot be run again: its end did not come
@@ -236,9 +244,11 @@ func compare(a *Attempt, resp *Response) []Difference {
 		add(DiffDigest, nil, "the agent was %s and is %s", shortHash(a.Digest), shortHash(resp.Digest))
 	}
 	if d := resp.Diverged; d != nil {
-		add(DiffHostcalls, nil, "call %d was %s and is %s", d.Index+1, d.Want.describe(), d.Got.describe())
+		add(DiffHostcalls, nil, "call %d was %s and is %s",
+			d.Index+1, d.Want.describe(), d.Got.describe())
 	}
-	if before, after := ending(a.Status, a.Error, a.ExitCode), ending(resp.Status, resp.Error, resp.ExitCode); before != after {
+	before := ending(a.Status, a.Error, a.ExitCode)
+	if after := ending(resp.Status, resp.Error, resp.ExitCode); before != after {
 		add(DiffStatus, nil, "it ended with %s and now ends with %s", before, after)
 	}
 	if resp.Status != rmp.StatusOK || a.Status != rmp.StatusOK {

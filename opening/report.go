@@ -27,6 +27,8 @@ func (r *runner) event(kind, level string, meta any, format string, args ...any)
 	})
 }
 
+// recordStart notes that the run begins, with all that is needed to begin it
+// again.
 func (r *runner) recordStart() {
 	o := r.p.Opening
 	r.record(kindRunStarted, runStartedRecord{

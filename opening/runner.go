@@ -74,6 +74,7 @@ type (
 	dueMsg struct{ node int }
 )
 
+// newRunner gives a run that has not begun.
 func newRunner(e *Engine, p *Plan, opt RunOptions) *runner {
 	return &runner{
 		e: e, p: p, opt: opt, m: newMachine(p.Opening, e.maxParallel()),
@@ -140,6 +141,7 @@ func (r *runner) handleMore() {
 	}
 }
 
+// handle takes one message.
 func (r *runner) handle(msg any) {
 	switch msg := msg.(type) {
 	case logMsg:
@@ -240,6 +242,7 @@ func (r *runner) close() {
 	r.actions.stop()
 }
 
+// crossing adds a rung to the ladder, up to its limit.
 func (r *runner) crossing(c Crossing) {
 	if len(r.ladder) >= maxLadder {
 		r.cut = true

@@ -61,6 +61,7 @@ func parseInteger(s string) (*big.Int, bool) {
 	return new(big.Int).SetString(digits, base)
 }
 
+// integer gives n as a canonical number, or says that a double cannot hold it.
 func integer(n *big.Int) (k kind, text, problem string) {
 	if !keepsInteger(n) {
 		return kindNumber, "", "is too large to be kept exactly; quote it if it is text"
@@ -92,6 +93,7 @@ func isFloat(s string) bool {
 	return exp != "" && rest == ""
 }
 
+// trimSign drops one sign.
 func trimSign(s string) string {
 	if s != "" && (s[0] == '+' || s[0] == '-') {
 		return s[1:]

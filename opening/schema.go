@@ -158,7 +158,8 @@ func (c *schemaCheck) typed(t, v *tree, path, name string) bool {
 			types = []*tree{want}
 		}
 		if !slices.ContainsFunc(types, func(w *tree) bool { return hasType(v, w.text) }) {
-			c.src.add(c.src.val(path), codeWith, "%s must be %s, not %s", name, typeNames(types), describe(v))
+			c.src.add(c.src.val(path), codeWith, "%s must be %s, not %s",
+				name, typeNames(types), describe(v))
 			return false
 		}
 	}
@@ -231,12 +232,14 @@ func (c *schemaCheck) properties(t, v *tree, path, name string) {
 	if required := t.get("required"); required != nil {
 		for _, r := range required.items {
 			if v.get(r.text) == nil {
-				c.src.add(c.src.val(path), codeWith, "%s has no %s, which the agent requires", name, quote(r.text))
+				c.src.add(c.src.val(path), codeWith, "%s has no %s, which the agent requires",
+					name, quote(r.text))
 			}
 		}
 	}
 }
 
+// keys lists the keys of a map in the order they are in.
 func keys(t *tree) []string {
 	var names []string
 	for _, p := range t.pairs {
@@ -318,6 +321,7 @@ func isAnnotation(key string) bool {
 	return false
 }
 
+// hasHole tells whether anything in t could not be filled in.
 func hasHole(t *tree) bool {
 	if t.kind == kindHole || slices.ContainsFunc(t.items, hasHole) {
 		return true

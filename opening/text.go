@@ -11,7 +11,8 @@ import (
 // is wrong and gives ok = false otherwise.
 func readText(src *source, data []byte) (text string, ok bool) {
 	if len(data) > maxSource {
-		src.add(Pos{1, 1}, codeSize, "the file has %d bytes; an opening may have %d", len(data), maxSource)
+		src.add(Pos{1, 1}, codeSize, "the file has %d bytes; an opening may have %d",
+			len(data), maxSource)
 		return "", false
 	}
 	if bytes.HasPrefix(data, []byte("\xff\xfe")) || bytes.HasPrefix(data, []byte("\xfe\xff")) {
@@ -26,8 +27,8 @@ func readText(src *source, data []byte) (text string, ok bool) {
 		return "", false
 	}
 	if n := countIndicators(text); n > maxIndicators {
-		src.add(Pos{1, 1}, codeSize, "the file is too large: it may hold %d of YAML's special characters "+
-			"and line ends, and has %d", maxIndicators, n)
+		src.add(Pos{1, 1}, codeSize, "the file is too large: "+
+			"it may hold %d of YAML's special characters and line ends, and has %d", maxIndicators, n)
 		return "", false
 	}
 	return text, true
@@ -59,6 +60,8 @@ func posOf(text string, i int) Pos {
 // (section 5.3). Counting them bounds what the parser may allocate.
 const indicators = "\n[]{},:-?&*!|>'\"%@`#"
 
+// countIndicators gives an upper bound for the tokens of text, but for a factor
+// of two: between two indicators there is at most one scalar.
 func countIndicators(text string) int {
 	n := 0
 	for i := range len(text) {

@@ -60,6 +60,7 @@ func (g *tokenGuard) check(tokens token.Tokens) bool {
 	return !g.bad
 }
 
+// fail reports a problem and remembers that there was one.
 func (g *tokenGuard) fail(tk *token.Token, code, format string, args ...any) *Problem {
 	g.bad = true
 	return g.src.add(tokenPos(tk), code, format, args...)
@@ -92,6 +93,7 @@ func (g *tokenGuard) feature(tk *token.Token) {
 	}
 }
 
+// documents reports a second document, once.
 func (g *tokenGuard) documents(tk *token.Token) {
 	if !g.bad {
 		g.fail(tk, codeFeature, "the file holds more than one YAML document").
@@ -99,6 +101,7 @@ func (g *tokenGuard) documents(tk *token.Token) {
 	}
 }
 
+// top is the innermost open level.
 func (g *tokenGuard) top() *level {
 	if len(g.open) == 0 {
 		return new(level)
@@ -106,6 +109,8 @@ func (g *tokenGuard) top() *level {
 	return &g.open[len(g.open)-1]
 }
 
+// push opens a level below the last key. The parser writes a path as
+// $.key.key[n]; four bytes are enough for what stands between keys.
 func (g *tokenGuard) push(l level) {
 	top := g.top()
 	l.base = top.base + top.key + 4

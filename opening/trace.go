@@ -76,6 +76,7 @@ func (s TraceState) MarshalJSON() ([]byte, error) {
 	return json.Marshal(f)
 }
 
+// failedState is the spelling of a failure.
 type failedState struct {
 	Failed struct {
 		Reason string `json:"reason"`

@@ -97,6 +97,8 @@ func checkShape(data []byte) error {
 	return nil
 }
 
+// check holds the parts of a trace against each other and brings the values in it
+// into canonical form.
 func (t *Trace) check() error {
 	if _, err := t.TraceUUID(); err != nil {
 		return err
@@ -136,6 +138,7 @@ func (t *Trace) check() error {
 	return nil
 }
 
+// check holds a node against the same node of the opening.
 func (n *TraceNode) check(node Node) error {
 	if n.NodeID != node.ID || n.Agent != node.Ref() {
 		return fmt.Errorf("the opening has %s with agent %s here", quote(node.ID), quote(node.Ref()))
@@ -158,6 +161,7 @@ func (n *TraceNode) check(node Node) error {
 	return nil
 }
 
+// check looks at what went into an attempt and what came out of it.
 func (a *Attempt) check() error {
 	if a.Attempt < 1 || a.Attempt > maxAttempts {
 		return fmt.Errorf("there is no attempt %d", a.Attempt)
@@ -166,7 +170,7 @@ func (a *Attempt) check() error {
 	if !slices.Contains(known, a.Status) {
 		return fmt.Errorf("%s is not the status of an attempt", quote(a.Status))
 	}
-	if (a.Status == rmp.StatusOK) != (a.Error == nil) || (a.Status == rmp.StatusOK) != (a.Outputs != nil) {
+	if ok := a.Status == rmp.StatusOK; ok != (a.Error == nil) || ok != (a.Outputs != nil) {
 		return errors.New("an attempt has either outputs or an error")
 	}
 	var err error
@@ -196,6 +200,7 @@ func (a *Attempt) check() error {
 	return nil
 }
 
+// check looks at one call of a tape.
 func (h *Hostcall) check() error {
 	if h.Op == "" {
 		return errors.New("it has no op")

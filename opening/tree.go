@@ -105,6 +105,7 @@ func (t *tree) appendJSON(dst []byte) []byte {
 	return append(dst, t.text...)
 }
 
+// appendString writes a string as JSON.
 func appendString(dst []byte, s string) []byte {
 	dst, err := jsontext.AppendQuote(dst, s)
 	if err != nil {
@@ -132,6 +133,7 @@ func parseJSON(src *source, raw []byte) *tree {
 	return nil
 }
 
+// readTree reads the next value.
 func readTree(dec *jsontext.Decoder, depth int) (*tree, error) {
 	if depth > maxDepth {
 		return nil, fmt.Errorf("nested more than %d deep", maxDepth)
@@ -156,6 +158,7 @@ func readTree(dec *jsontext.Decoder, depth int) (*tree, error) {
 	return readMap(dec, depth)
 }
 
+// readList reads the rest of a list.
 func readList(dec *jsontext.Decoder, depth int) (*tree, error) {
 	t := &tree{kind: kindList}
 	for dec.PeekKind() != ']' {
@@ -169,6 +172,7 @@ func readList(dec *jsontext.Decoder, depth int) (*tree, error) {
 	return t, err
 }
 
+// readMap reads the rest of a map. The decoder refuses keys that come twice.
 func readMap(dec *jsontext.Decoder, depth int) (*tree, error) {
 	t := &tree{kind: kindMap}
 	for dec.PeekKind() != '}' {

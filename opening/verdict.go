@@ -34,6 +34,8 @@ func (m *machine) verdict() (ok bool, reason string) {
 	return false, "none of any_of holds: " + strings.Join(missed, "; ")
 }
 
+// allSucceeded is the verdict without a success section. Skipped nodes did not
+// run, so they do not count.
 func (m *machine) allSucceeded() (ok bool, reason string) {
 	first, more := -1, 0
 	for i, n := range m.nodes {
@@ -55,6 +57,8 @@ func (m *machine) allSucceeded() (ok bool, reason string) {
 	return false, reason
 }
 
+// holds evaluates an expression. One about a port without a value is false,
+// whatever its operator.
 func (m *machine) holds(e Expr) bool {
 	v, ok := m.value(e.Port)
 	return ok && (e.Test == nil || e.Test.Holds(v))
@@ -112,6 +116,7 @@ func (m *machine) root(i int) string {
 	}
 }
 
+// guard says in a sentence why a guard did not hold.
 func (m *machine) guard(e Edge) string {
 	v, ok := m.value(e.From)
 	if !ok {

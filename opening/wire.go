@@ -93,6 +93,7 @@ func unwire(w *rmp.AgentResponse) (*Response, error) {
 	return r, nil
 }
 
+// unwireOptional is unwireCall for a call that may not be there.
 func unwireOptional(h *rmp.Hostcall) *Hostcall {
 	if h == nil {
 		return nil
@@ -101,6 +102,7 @@ func unwireOptional(h *rmp.Hostcall) *Hostcall {
 	return &c
 }
 
+// unwireCall reads a recorded call.
 func unwireCall(h *rmp.Hostcall) Hostcall {
 	c := Hostcall{Op: toValid(h.Op), Err: h.Err}
 	c.Args, c.ArgsRaw = view(h.Args)

@@ -65,6 +65,8 @@ type positioned interface {
 	GetToken() *token.Token
 }
 
+// reportSyntax reports what the parser said, in our words where they are
+// clearer.
 func reportSyntax(src *source, text string, err error) {
 	var at positioned
 	if !errors.As(err, &at) || at.GetToken() == nil || at.GetToken().Position == nil {
@@ -79,6 +81,7 @@ func reportSyntax(src *source, text string, err error) {
 	src.add(pos, codeSyntax, "not valid YAML: %s", visible(at.GetMessage()))
 }
 
+// lineOf gives a line of text by number.
 func lineOf(text string, n int) string {
 	lines := strings.SplitN(text, "\n", n+1)
 	if n < 1 || n > len(lines) {
@@ -87,6 +90,7 @@ func lineOf(text string, n int) string {
 	return lines[n-1]
 }
 
+// tokenPos is the position of a token. Some that the parser makes up have none.
 func tokenPos(tk *token.Token) Pos {
 	if tk == nil || tk.Position == nil {
 		return Pos{}
@@ -101,6 +105,8 @@ type converter struct {
 	runes map[int][]rune // lines that were looked into, by number
 }
 
+// node converts any node. What it does not know cannot come past the guard, but
+// is reported all the same.
 func (c *converter) node(n ast.Node) *tree {
 	switch n := n.(type) {
 	case *ast.MappingNode:
@@ -126,6 +132,7 @@ func (c *converter) node(n ast.Node) *tree {
 	return &tree{kind: kindNull, pos: pos}
 }
 
+// mapping converts a map and reports keys that come twice; the first one counts.
 func (c *converter) mapping(n *ast.MappingNode) *tree {
 	t := &tree{kind: kindMap}
 	if n.Start != nil {
@@ -157,6 +164,7 @@ func (c *converter) value(n ast.Node, key Pos) *tree {
 	return c.node(n)
 }
 
+// scalar converts a scalar. The parser's own idea of its type is not used.
 func (c *converter) scalar(n ast.ScalarNode) *tree {
 	tk := n.GetToken()
 	t := &tree{kind: kindString, pos: tokenPos(tk), text: tk.Value}
@@ -170,7 +178,8 @@ func (c *converter) scalar(n ast.ScalarNode) *tree {
 	}
 	var problem string
 	if t.text != "" && strings.IndexByte(",[]{}#&*!|>'\"%@`", t.text[0]) >= 0 {
-		c.src.add(t.pos, codeSyntax, "not valid YAML: text that starts with %s must be quoted", quote(t.text[:1]))
+		c.src.add(t.pos, codeSyntax, "not valid YAML: text that starts with %s must be quoted",
+			quote(t.text[:1]))
 	}
 	t.kind, t.text, problem = resolvePlain(t.text)
 	if problem != "" {
