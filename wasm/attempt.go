@@ -2,7 +2,6 @@ package wasm
 
 import (
 	"bytes"
-	"cmp"
 	"context"
 	"encoding/binary"
 	"encoding/json"
@@ -22,10 +21,12 @@ type attempt struct {
 	bundle  *Bundle
 	caps    *Caps
 	limits  Limits
+	guarded []string // paths of the host's own, which no grant may reach
 	with    map[string]json.RawMessage
 	inputs  json.RawMessage
 	tape    *tape
 	clock   *clock
+	files   *files // nil: none granted
 	watch   *stopwatch
 	door    *door
 	emit    func(rmp.AgentLog)
@@ -87,11 +88,7 @@ func (a *attempt) newClock(s *Services) (*clock, error) {
 		return newVirtualClock(), nil
 	}
 	var readings []int64
-	asJSON, err := rmp.AppendJSON(nil, a.tape.calls[n-1].OK)
-	if err == nil {
-		err = json.Unmarshal(asJSON, &readings)
-	}
-	if err != nil {
+	if err := unmarshalMsgpack(a.tape.calls[n-1].OK, &readings); err != nil {
 		return nil, errorf(CodeRequest, "tape: %s: %v", opClock, err)
 	}
 	a.tape.calls = a.tape.calls[:n-1]
@@ -107,6 +104,10 @@ func (a *attempt) run(ctx context.Context, m *Module) (ending, error) {
 	if err != nil {
 		return ending{}, err
 	}
+	if a.files, err = a.openFiles(ctx); err != nil {
+		return ending{}, err
+	}
+	defer a.files.close()
 	a.openStreams()
 	end := m.run(ctx, a.guest(m, stdin), len(stdin))
 	a.stdout.close()
@@ -144,6 +145,7 @@ func (a *attempt) guest(m *Module, stdin []byte) *guest {
 		stdout: &a.stdout, stderr: &a.stderr,
 		clock: a.clock, random: newRandom(a.seed()), door: a.door,
 		memory: uint64(a.limits.MemoryMB) << 20,
+		fs:     a.files.config(),
 	}
 	if m.life == LifeCommand {
 		g.args = append(g.args, a.flags()...)
@@ -182,15 +184,6 @@ func (a *attempt) flags() []string {
 		out = append(out, "--"+key, value)
 	}
 	return out
-}
-
-func sortedKeys[K cmp.Ordered, V any](m map[K]V) []K {
-	keys := make([]K, 0, len(m))
-	for k := range m {
-		keys = append(keys, k)
-	}
-	slices.Sort(keys)
-	return keys
 }
 
 func (a *attempt) withJSON() string {

@@ -105,7 +105,7 @@ func ParseCaps(name string, src []byte) (*Caps, error) {
 	c := &Caps{AllowHTTP: in.AllowHTTP, Time: in.Time, Model: in.Model}
 	c.Net, c.Secrets = sortedSet(in.Net), sortedSet(in.Secrets)
 	var err error
-	if c.FS, err = fsGrants(in.FS); err != nil {
+	if c.FS, err = parseFSGrants(in.FS); err != nil {
 		return nil, errorf(CodeBundle, "%s: fs: %v", name, err)
 	}
 	if c.KBRead, err = domains(in.KBRead); err != nil {
@@ -146,10 +146,10 @@ func sortedSet(in []string) []string {
 	return slices.Compact(out)
 }
 
-func fsGrants(in []any) ([]FSGrant, error) {
+func parseFSGrants(in []any) ([]FSGrant, error) {
 	var out []FSGrant
 	for _, v := range in {
-		g, err := fsGrant(v)
+		g, err := parseFSGrant(v)
 		if err != nil {
 			return nil, err
 		}
@@ -164,7 +164,7 @@ func fsGrants(in []any) ([]FSGrant, error) {
 	return out, nil
 }
 
-func fsGrant(v any) (FSGrant, error) {
+func parseFSGrant(v any) (FSGrant, error) {
 	var g FSGrant
 	switch v := v.(type) {
 	case string:

@@ -59,8 +59,15 @@ func (eof) Read([]byte) (int, error) { return 0, io.EOF }
 // clocks when it is instantiated, a reactor gets its attempt later: so they
 // lead here and from here to the guest of the moment.
 type instance struct {
-	mod api.Module
-	cur *guest
+	mod    api.Module
+	memory *guestMemory
+	cur    *guest
+}
+
+// close gives everything back. No call may be under way.
+func (in *instance) close() {
+	in.mod.Close(context.Background()) // an instance that is gone cannot fail to go
+	in.memory.Release()
 }
 
 // config is the wazero configuration that leads every effect through in.

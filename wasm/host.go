@@ -19,6 +19,9 @@ type HostConfig struct {
 	Runtime  *Runtime
 	Policy   *Policy
 	Services Services
+	// Guarded are the host's own directories and files (state, configuration,
+	// caches, sockets, secrets): no grant may be, hold or lie in one.
+	Guarded []string
 	// MaxAttempts bounds how many guests run at a time; 0 means 16. Requests
 	// beyond that wait.
 	MaxAttempts int
@@ -241,6 +244,7 @@ func (h *Host) prepare(ctx context.Context, req *rmp.AgentRequest) (*attempt, *M
 	if err != nil {
 		return nil, nil, err
 	}
+	a.guarded = h.cfg.Guarded
 	a.limits = bundle.Manifest.Limits.or(DefaultLimits).atMost(h.cfg.Runtime.cfg.Max)
 	if req.Digest != "" && req.Digest != bundle.Digest {
 		return a, nil, errorf(CodeDigest, "agent %s is bundle %s now, but the run was planned with %s",
@@ -249,10 +253,6 @@ func (h *Host) prepare(ctx context.Context, req *rmp.AgentRequest) (*attempt, *M
 	module, err := h.cfg.Runtime.Load(ctx, bundle.Module, bundle.ModuleDigest)
 	if err != nil {
 		return a, nil, err
-	}
-	if need := module.minMemory; need > uint64(a.limits.MemoryMB)<<20 {
-		return a, nil, errorf(CodeLoadRefused+":"+CodeLimit,
-			"the module starts with %d MiB of memory, over its limit of %d MiB", need>>20, a.limits.MemoryMB)
 	}
 	return a, module, nil
 }

@@ -17,7 +17,7 @@ func (p *pool) drain() {
 	for {
 		select {
 		case in := <-p.ready:
-			in.mod.Close(context.Background())
+			in.close()
 		default:
 			return
 		}
@@ -76,7 +76,7 @@ func (m *Module) fill(p *pool, g *guest) {
 		select {
 		case p.ready <- in:
 		default:
-			in.mod.Close(ctx)
+			in.close()
 		}
 	}()
 }

@@ -170,8 +170,7 @@ type Module struct {
 	wazero   wazero.Runtime
 	cache    wazero.CompilationCache
 	compiled wazero.CompiledModule
-	// minMemory is what the module starts with, in bytes.
-	minMemory uint64
+	info     *ModuleInfo
 
 	mu    sync.Mutex
 	pools map[string]*pool // by argv, memory limit
@@ -192,7 +191,7 @@ func (m *Module) build(ctx context.Context, binary []byte, info *ModuleInfo, cac
 	}
 	// The wazero runtime outlives the call that happened to need it first.
 	m.wazero = wazero.NewRuntimeWithConfig(context.WithoutCancel(ctx), cfg)
-	m.minMemory = uint64(info.MemoryMin) << 16
+	m.info = info
 	known, err := instantiateHost(ctx, m.wazero)
 	if err != nil {
 		return errorf(CodeHost, "host modules: %v", err)

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"strings"
 
-	"github.com/tetratelabs/wazero/experimental"
 	"github.com/tetratelabs/wazero/sys"
 )
 
@@ -29,7 +28,7 @@ func (m *Module) run(ctx context.Context, g *guest, inputLen int) ending {
 	if err != nil {
 		return endingOf(ctx, 0, err)
 	}
-	defer in.mod.Close(context.WithoutCancel(ctx))
+	defer in.close()
 	status, err := in.call(ctx, m.life, inputLen)
 	memory := uint64(in.mod.Memory().Size())
 	end := endingOf(ctx, status, err)
@@ -68,11 +67,16 @@ func (m *Module) instance(ctx context.Context, g *guest) (*instance, error) {
 }
 
 func (m *Module) instantiate(ctx context.Context, g *guest) (*instance, error) {
-	in := &instance{cur: g}
-	mod, err := m.wazero.InstantiateModule(
-		experimental.WithMemoryAllocator(ctx, newMemoryAllocator(g.memory)), m.compiled, in.config())
-	in.mod = mod
-	return in, err
+	memory, err := newMemoryPool(g.memory).reserve(m.info)
+	if err != nil {
+		return nil, err
+	}
+	in := &instance{cur: g, memory: memory}
+	if in.mod, err = m.wazero.InstantiateModule(memory.With(ctx), m.compiled, in.config()); err != nil {
+		memory.Release()
+		return nil, err
+	}
+	return in, nil
 }
 
 // initialized makes a reactor instance and runs its _initialize. The files of
@@ -86,7 +90,7 @@ func (m *Module) initialized(ctx context.Context, g *guest) (*instance, error) {
 		return nil, err
 	}
 	if _, err := in.mod.ExportedFunction(exportInitialize).Call(ctx); err != nil {
-		in.mod.Close(context.WithoutCancel(ctx))
+		in.close()
 		return nil, fmt.Errorf("%s: %w", exportInitialize, err)
 	}
 	return in, nil
@@ -97,15 +101,25 @@ func (m *Module) initialized(ctx context.Context, g *guest) (*instance, error) {
 // uses for its own purposes.
 func endingOf(ctx context.Context, status uint32, err error) ending {
 	var exit *sys.ExitError
+	var noMemory *MemoryError
 	switch killed := killedBy(ctx); {
+	case killed != nil && (err != nil || !inTime(ctx)):
+		return ending{err: killed}
 	case err == nil:
 		return ending{exit: status, err: exitError(status)}
-	case killed != nil:
-		return ending{err: killed}
+	case errors.As(err, &noMemory):
+		return ending{err: errorf(CodeLoadRefused+":"+noMemory.Code, "%s", noMemory.Message)}
 	case errors.As(err, &exit):
 		return ending{exit: exit.ExitCode(), err: exitError(exit.ExitCode())}
 	}
 	return ending{err: trapError(err)}
+}
+
+// inTime reports whether a guest that returned although its context had ended
+// was just quicker: true for a deadline or a cancel, false for what it did.
+func inTime(ctx context.Context) bool {
+	cause := context.Cause(ctx)
+	return !errors.Is(cause, errOutputLimit) && !errors.Is(cause, errDiverged)
 }
 
 func exitError(status uint32) error {

@@ -53,6 +53,7 @@ var probes = map[string]func(*guest.Call) error{
 		order := slices.Collect(maps.Keys(map[int]int{1: 1, 2: 2, 3: 3, 4: 4, 5: 5, 6: 6, 7: 7, 8: 8, 9: 9}))
 		return c.Out("out", map[string]any{"bytes": hex.EncodeToString(b), "order": order})
 	},
+	"files": files,
 	"calls": calls,
 	"now":   func(c *guest.Call) error { t, err := c.Now(); return errors.Join(err, c.Out("out", t.UnixMicro())) },
 	"retry": func(*guest.Call) error { return guest.Retry(errors.New("not now")) },
@@ -107,6 +108,28 @@ func calls(c *guest.Call) error {
 		out = append(out, answer)
 	}
 	return c.Out("out", out)
+}
+
+// files reads and writes below with.Dir.
+func files(c *guest.Call) error {
+	var with struct{ Dir string }
+	if err := c.Bind(&with); err != nil {
+		return err
+	}
+	text, err := os.ReadFile(with.Dir + "/in.txt")
+	if err != nil {
+		return err
+	}
+	werr := os.WriteFile(with.Dir+"/out.txt", []byte("made here"), 0o644)
+	_, escape := os.ReadFile(with.Dir + "/../../../../../../../../etc/hostname")
+	entries, err := os.ReadDir(with.Dir)
+	var names []string
+	for _, e := range entries {
+		names = append(names, e.Name())
+	}
+	return errors.Join(err, c.Out("out", map[string]any{
+		"text": string(text), "names": names, "wrote": werr == nil, "escaped": escape == nil,
+	}))
 }
 
 func main() { guest.Main(handlers) }
