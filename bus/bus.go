@@ -1,10 +1,10 @@
 package bus
 
 import (
-	"errors"
 	"fmt"
 	"hash/maphash"
 	"log/slog"
+	"maps"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -25,20 +25,6 @@ const (
 	KindTUI    Kind = "tui"
 	KindTool   Kind = "tool"
 	KindDaemon Kind = "daemon"
-)
-
-// Errors of publishers; those of the format are in package rmp. Subscriptions
-// return the two last.
-var (
-	// ErrBackpressure is returned when there were subscribers, but none had
-	// room for the frame in time.
-	ErrBackpressure = errors.New("bus: no subscriber had room")
-	// ErrClosed is returned after Close of the subscription, its client or
-	// the bus, and after the connection to a server ended.
-	ErrClosed = errors.New("bus: closed")
-	// ErrSlowConsumer is returned by a subscription that was ended because
-	// it stayed behind.
-	ErrSlowConsumer = errors.New("bus: slow consumer")
 )
 
 // Config holds the limits of a bus. Zero values are replaced by defaults.
@@ -156,12 +142,17 @@ func New(cfg Config) *Bus {
 // Close ends the bus: all its subscriptions, clients and servers. It always
 // returns nil, and may be called again.
 func (b *Bus) Close() error {
+	b.closeFor(ErrClosed)
+	return nil
+}
+
+// closeFor is Close for a reason, which subscriptions that are nobody's end
+// with.
+func (b *Bus) closeFor(why error) {
 	b.mu.Lock()
 	b.closed = true
-	var members []*Client
-	for c := range b.members {
-		members = append(members, c)
-	}
+	targets := slices.Collect(maps.Keys(b.targets))
+	members := slices.Collect(maps.Keys(b.members))
 	closers := b.closers
 	b.closers = nil
 	b.mu.Unlock()
@@ -171,7 +162,11 @@ func (b *Bus) Close() error {
 	for _, c := range members {
 		_ = c.Close()
 	}
-	return nil
+	for _, t := range targets {
+		if t.out == nil { // the others ended with their server
+			t.end(why)
+		}
+	}
 }
 
 // newSeen returns a memory for the frames of one subscription.
@@ -242,6 +237,7 @@ func (g *group) part(t *target) bool {
 type route struct {
 	topic   string
 	hash    uint64
+	daemon  bool // only the daemon may publish to it
 	targets []*target
 	groups  []*group
 }
@@ -251,7 +247,7 @@ func (b *Bus) lookup(topic string) (*route, error) {
 	if err := CheckTopic(topic); err != nil {
 		return nil, err
 	}
-	r := &route{topic: topic, hash: maphash.String(b.seed, topic)}
+	r := &route{topic: topic, hash: maphash.String(b.seed, topic), daemon: daemonTopic(topic)}
 	b.mu.RLock()
 	defer b.mu.RUnlock()
 	b.tree.match(topic, func(n *node) {

@@ -76,9 +76,12 @@ const roomMargin = 256
 //
 // When a queue is full it waits, until ctx is done or [Config.PublishWait] is
 // over; that copy is then dropped. Errors are those of [rmp.Codec.AppendFrame],
-// [ErrTopic], [rmp.ErrExpired], [rmp.ErrDuplicate] and [ErrBackpressure] when
+// [ErrTopic], one for a RawMeta, [rmp.ErrExpired], [rmp.ErrDuplicate] and [ErrBackpressure] when
 // no subscription took the frame, [ErrClosed] and that of ctx.
 func (c *Client) Publish(ctx context.Context, m *rmp.Message) (delivered int, err error) {
+	if m.RawMeta != nil {
+		return 0, errRawMeta
+	}
 	return c.publish(ctx, m.Meta.Topic, func(l *letter) error {
 		c.nextID++
 		m.MsgID = c.nextID
@@ -88,6 +91,15 @@ func (c *Client) Publish(ctx context.Context, m *rmp.Message) (delivered int, er
 		l.borrowed = false
 		return c.bus.cfg.Codec.EncodeFrame(c.pub.slab.room(c.room), m, &l.Frame)
 	})
+}
+
+// checkMeta reports why m cannot be published through a socket: a frame of type
+// control without a topic would be taken for a request to the server.
+func checkMeta(m *rmp.Message) error {
+	if m.RawMeta != nil {
+		return errRawMeta
+	}
+	return CheckTopic(m.Meta.Topic)
 }
 
 // Send is [Client.Publish] for publishers that do not ask who got it.

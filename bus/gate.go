@@ -32,7 +32,7 @@ type gate struct {
 	maxBytes int
 	line     []*waiter
 	behind   time.Duration // bus time of the drop since which it lags, 0 when it keeps up
-	patience time.Duration // how long it may lag
+	patience time.Duration // how long it may lag, negative when it never does
 	dropped  uint64
 	err      error // why it is closed
 }
@@ -93,6 +93,9 @@ func (g *gate) refuse(l *letter, seen *seenSet, now time.Duration) verdict {
 		seen.remove(&l.key)
 	}
 	g.dropped++
+	if g.patience < 0 {
+		return full
+	}
 	if g.behind == 0 {
 		g.behind = max(now, 1)
 	}

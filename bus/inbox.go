@@ -172,7 +172,7 @@ func (s *Subscription) end(why error) {
 }
 
 // orDefault returns n, or the default when it is not positive.
-func orDefault(n, def int) int {
+func orDefault[T int | time.Duration](n, def T) T {
 	if n > 0 {
 		return n
 	}

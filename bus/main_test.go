@@ -2,6 +2,8 @@ package bus_test
 
 import (
 	"context"
+	"errors"
+	"syscall"
 	"testing"
 	"time"
 
@@ -79,4 +81,9 @@ func empty(t testing.TB, s *bus.Subscription) {
 	if m, err := s.Recv(ctx); err == nil {
 		t.Fatalf("%s got a frame on %s", s.Filter(), m.Topic)
 	}
+}
+
+// isReset reports whether a peer hung up with bytes of ours unread.
+func isReset(err error) bool {
+	return errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE)
 }

@@ -109,6 +109,17 @@ type publishStats struct{ published, delivered uint64 }
 // maxRoutes bounds how many routes a publisher remembers.
 const maxRoutes = 1024
 
+// routeOf is route for a topic that is a view. It makes a string of it only
+// when the topic is new.
+func (p *publisher) routeOf(topic []byte) (*route, error) {
+	if p.gen == p.bus.gen.Load() {
+		if r, ok := p.routes[string(topic)]; ok {
+			return r, nil
+		}
+	}
+	return p.route(string(topic))
+}
+
 // route returns the route of a topic.
 func (p *publisher) route(topic string) (*route, error) {
 	if gen := p.bus.gen.Load(); gen != p.gen {

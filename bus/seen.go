@@ -88,6 +88,19 @@ func (s *seenSet) add(k *frameKey, now time.Duration) (dup bool) {
 	return dup
 }
 
+// has reports whether a key is remembered, and does not count as its use.
+func (s *seenSet) has(k *frameKey) bool {
+	if s.now.slots == nil {
+		return false
+	}
+	key := s.short(k)
+	if s.now.slots[s.now.find(key)] == key {
+		return true
+	}
+	at := s.past.find(key)
+	return at >= 0 && s.past.slots[at] == key
+}
+
 // grow makes room in the younger generation: a larger table, or that of the
 // older one.
 func (s *seenSet) grow(now time.Duration) {

@@ -25,7 +25,11 @@ func TestSeenRemembers(t *testing.T) {
 				delete(last, id)
 				continue
 			}
+			had := s.has(&k)
 			dup := s.add(&k, 0)
+			if had != dup || !s.has(&k) {
+				t.Fatalf("key %d: had %v, dup %v", id, had, dup)
+			}
 			if dup && !known {
 				t.Fatalf("key %d was never added", id)
 			}

@@ -1,0 +1,200 @@
+package bus
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/runloop-os/runloop/rmp"
+)
+
+// Publish is [Client.Publish] through the socket: it returns when the server
+// has queued the frame. It waits for that until ctx is done, and then does not
+// know what became of the frame.
+func (c *Conn) Publish(ctx context.Context, m *rmp.Message) (delivered int, err error) {
+	if err := checkMeta(m); err != nil {
+		return 0, err
+	}
+	r, err := c.ask(ctx, m)
+	if err != nil {
+		return 0, err
+	}
+	return r.Delivered, nil
+}
+
+// Send publishes m without waiting for what becomes of it: the server reports
+// what it refuses to [DialOptions.OnError]. Frames that are sent in quick
+// succession are written together. When the server does not keep up it waits
+// for room until ctx is done. It sets what Publish sets.
+func (c *Conn) Send(ctx context.Context, m *rmp.Message) error {
+	if err := checkMeta(m); err != nil {
+		return err
+	}
+	return c.send(ctx, m, nil)
+}
+
+// Ping waits for the server to answer, and says how long that took.
+func (c *Conn) Ping(ctx context.Context) (time.Duration, error) {
+	start := time.Now()
+	_, err := c.ask(ctx, controlMessage(&control{Op: opPing}))
+	return time.Since(start), err
+}
+
+// controlMessage is a control frame to the server.
+func controlMessage(p payload) *rmp.Message {
+	return &rmp.Message{SchemaID: rmp.CTControl, TTLMS: uint64(controlTTL / time.Millisecond), Payload: p}
+}
+
+// Subscribe is [Client.Subscribe] through the socket. The server counts all
+// frames for this connection against its own bounds as well; opts bound what
+// is read and not yet received.
+func (c *Conn) Subscribe(ctx context.Context, filter string, opts SubOptions) (*Subscription, error) {
+	id := c.number()
+	s := newSubscription(c.local, c.opts.Name, filter, SubOptions{MaxMessages: opts.MaxMessages, MaxBytes: opts.MaxBytes})
+	s.onEnd = func() {
+		c.post(&control{Op: opUnsubscribe, ID: id}) // what still comes finds nobody
+	}
+	if err := c.local.add(&s.target); err != nil {
+		return nil, fmt.Errorf("subscribe: %w", c.because(err))
+	}
+	// It is there before the server's first frame can be.
+	_, err := c.ask(ctx, controlMessage(&control{Op: opSubscribe, ID: id, Topic: filter, Queue: opts.Queue}))
+	if err != nil {
+		s.onEnd = nil
+		s.end(err)
+		return nil, fmt.Errorf("subscribe: %w", err)
+	}
+	return s, nil
+}
+
+// because returns why the connection ended, when that is what err is about.
+func (c *Conn) because(err error) error {
+	if why := c.Err(); why != nil {
+		return why
+	}
+	return err
+}
+
+// number returns a number that no other acknowledgement or subscription has.
+func (c *Conn) number() uint64 {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.nextNum++
+	return c.nextNum
+}
+
+// keepAlive pings a server that heard nothing for some time.
+func (c *Conn) keepAlive() {
+	c.post(&control{Op: opPing})
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.err == nil {
+		c.ping.Reset(c.opts.KeepAlive)
+	}
+}
+
+// post sends a control frame whose answer nobody needs. It does not wait.
+func (c *Conn) post(p payload) {
+	m := controlMessage(p)
+	m.CreatedAtMS = c.local.clock.wallMS(c.local.clock.now())
+	frame, err := c.codec.AppendFrame(nil, m)
+	if err == nil && c.out.control(frame) {
+		c.out.flush(false)
+	}
+}
+
+// ask sends m and waits for the server's reply.
+func (c *Conn) ask(ctx context.Context, m *rmp.Message) (reply, error) {
+	ch := make(chan reply, 1)
+	ack := c.number()
+	m.Meta.Ack = ack
+	err := c.send(ctx, m, ch)
+	m.Meta.Ack = 0
+	if err != nil {
+		return reply{}, err
+	}
+	select {
+	case r := <-ch:
+		return r, r.err
+	case <-ctx.Done():
+		c.forget(ack)
+		return reply{}, ctx.Err()
+	}
+}
+
+// forget stops waiting for a reply.
+func (c *Conn) forget(ack uint64) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	delete(c.waiting, ack)
+}
+
+// send encodes m and has it written. The reply to m.Meta.Ack, if one is asked
+// for, goes to ch.
+func (c *Conn) send(ctx context.Context, m *rmp.Message, ch chan<- reply) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	alone, w, err := c.enqueue(m, ch)
+	if err != nil {
+		return err
+	}
+	c.out.flush(alone)
+	if w == nil {
+		return nil
+	}
+	v := waiting
+	select {
+	case v = <-w.done:
+	case <-ctx.Done():
+		v = w.settle(c.local.clock.now())
+	}
+	switch v {
+	case queued:
+		return nil
+	case gone:
+		err = c.because(ErrClosed)
+	default:
+		err = ctx.Err()
+	}
+	c.forget(m.Meta.Ack)
+	return err
+}
+
+// burst is the time between two frames below which they are written together.
+// A frame that comes alone is written at once, which is quicker.
+const burst = 20 * time.Microsecond
+
+// enqueue puts m into the outbox. The caller waits when there is no room, and
+// has the outbox written.
+func (c *Conn) enqueue(m *rmp.Message, ch chan<- reply) (alone bool, w *waiter, err error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.err != nil {
+		return false, nil, c.err
+	}
+	now := c.local.clock.now()
+	alone, c.lastSent = now-c.lastSent > burst, now
+	c.nextID++
+	m.MsgID = c.nextID
+	if m.CreatedAtMS == 0 {
+		m.CreatedAtMS = c.local.clock.wallMS(now)
+	}
+	l := c.letter
+	if err := c.codec.EncodeFrame(c.buf, m, &l.Frame); err != nil {
+		return false, nil, err
+	}
+	c.buf, l.now, l.deadline = l.Bytes, now, forever
+	if ch != nil {
+		c.waiting[m.Meta.Ack] = ch
+	}
+	v, w := c.out.offer(l, nil, true)
+	switch v {
+	case gone:
+		delete(c.waiting, m.Meta.Ack)
+		return false, nil, ErrClosed
+	case waiting:
+		c.letter, c.buf = new(letter), nil
+	}
+	return alone, w, nil
+}
