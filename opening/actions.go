@@ -150,15 +150,40 @@ func (r *runner) asked(req *ActionRequest) {
 		Summary: req.Summary, Details: req.Details, Digest: req.Digest,
 		ExpiresAtMS: req.ExpiresAt.UnixMilli(),
 	}, "%s asks to %s: %s", req.Node, visible(req.Kind), visible(cut(req.Summary)))
-	if a.asking++; a.asking == 1 && a.timer.Stop() {
-		a.left = time.Until(a.due)
+	r.pause(a, req.ExpiresAt)
+}
+
+// pause lets the timeout of an attempt stand still until an action expires, and
+// no longer: a host that dies while it asks must not hold the run for ever. A
+// timeout that is over by now is not brought back.
+func (r *runner) pause(a *attempt, until time.Time) {
+	if a.asking++; a.asking == 1 {
+		if !a.timer.Stop() {
+			return
+		}
+		a.left = max(time.Until(a.due), time.Millisecond)
+		a.due = time.Time{}
 		r.apply(waits{a.node, true})
 	}
-	if a.left > 0 {
-		wait := min(max(time.Until(req.ExpiresAt), 0), maxTimeout)
-		a.due = time.Now().Add(wait + a.left)
+	if a.left == 0 {
+		return
+	}
+	wait := min(max(time.Until(until), 0), maxTimeout)
+	if due := time.Now().Add(wait + a.left); due.After(a.due) {
+		a.due = due
 		a.timer.Reset(wait + a.left)
 	}
+}
+
+// resume goes on with the timeout once nothing is left to decide.
+func (r *runner) resume(a *attempt) {
+	if a.asking--; a.asking > 0 || a.left == 0 || !a.timer.Stop() {
+		return
+	}
+	a.due = time.Now().Add(a.left)
+	a.timer.Reset(a.left)
+	a.left = 0
+	r.apply(waits{a.node, false})
 }
 
 // decided notes a decision. One that belongs to nothing that is open, or to
@@ -181,11 +206,5 @@ func (r *runner) decided(d *ActionDecision) {
 		ActionID: d.ID, Node: o.req.Node, Approved: d.Approved,
 		Rationale: d.Rationale, By: d.By, Digest: d.Digest,
 	}, "%s: %s was %s by %s", o.req.Node, visible(o.req.Kind), verb, visible(d.By))
-	a := o.a
-	if a.asking--; a.asking == 0 && a.left > 0 && a.timer.Stop() {
-		a.due = time.Now().Add(a.left)
-		a.timer.Reset(a.left)
-		a.left = 0
-		r.apply(waits{a.node, false})
-	}
+	r.resume(o.a)
 }

@@ -24,7 +24,7 @@ type attempt struct {
 	cancel context.CancelCauseFunc
 	timer  *time.Timer
 	due    time.Time     // when timer goes off
-	left   time.Duration // of the timeout, while it waits for a person
+	left   time.Duration // of the timeout, while it waits for a person; else 0
 	asking int           // actions that wait for a person
 }
 

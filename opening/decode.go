@@ -220,7 +220,7 @@ func (d *decoder) identifier(t *tree, what string) string {
 func (d *decoder) policy(t *tree, p *Policy) {
 	d.fields(t, "policy", []field{
 		{"budget_tokens", false, func(t *tree) { p.BudgetTokens = d.tokens(t, "budget_tokens") }},
-		{"budget_usd", false, func(t *tree) { p.BudgetUSD = d.number(t, "budget_usd", 0, 1e9) }},
+		{"budget_usd", false, func(t *tree) { p.BudgetUSD = d.number(t, "budget_usd", 1e-6, 1e9) }},
 		{"timeout_ms", false, func(t *tree) { p.TimeoutMS = d.milliseconds(t, "timeout_ms") }},
 		{"confirm_external", false, func(t *tree) {
 			p.ConfirmExternal = d.boolean(t, "confirm_external")

@@ -244,7 +244,7 @@ func drawOpening(t *rapid.T) *Opening {
 	}
 	o.Policy = Policy{
 		BudgetTokens: rapid.Int64Range(0, 1<<53).Draw(t, "tokens"),
-		BudgetUSD:    rapid.Float64Range(0, 100).Draw(t, "usd"), ConfirmExternal: rapid.Bool().Draw(t, "confirm"),
+		BudgetUSD:    rapid.Float64Range(0.01, 100).Draw(t, "usd"), ConfirmExternal: rapid.Bool().Draw(t, "confirm"),
 	}
 	for i := range o.Nodes {
 		if o.Nodes[i].Retry != nil {

@@ -49,7 +49,8 @@ type nodeState struct {
 	open    int  // inbound edges that are not settled
 	cause   int  // of a skipped node: the edge that decided it
 	ports   map[string]json.RawMessage
-	err     *rmp.AgentError // why it failed or was cancelled
+	status  string          // of the last attempt that ended
+	err     *rmp.AgentError // why that one was not a success
 }
 
 // The events of a machine.
@@ -196,18 +197,18 @@ func (m *machine) end(ev ended) ([]change, error) {
 	if !n.waiting {
 		m.active--
 	}
-	n.waiting = false
-	if m.again(ev) {
-		n.state, n.backoff, n.err = Pending, true, ev.err
+	n.waiting, n.status, n.err = false, ev.status, ev.err
+	again := m.again(ev)
+	if again && !m.stopped {
+		n.state, n.backoff = Pending, true
 		return []change{{node: ev.node, retry: true}}, nil
 	}
 	m.left--
-	n.err = ev.err
 	switch {
 	case ev.status == rmp.StatusOK:
 		n.state, n.ports, n.err = Succeeded, ev.ports, nil
-	case ev.status == rmp.StatusCancelled && m.stopped:
-		n.state = Cancelled
+	case m.stopped && (again || ev.status == rmp.StatusCancelled):
+		n.state = Cancelled // also what would have been tried again
 	default:
 		n.state = Failed
 	}
@@ -220,7 +221,7 @@ func (m *machine) end(ev ended) ([]change, error) {
 // timeouts and retryable failures are, as long as the node has attempts left.
 func (m *machine) again(ev ended) bool {
 	r := m.g.o.Nodes[ev.node].Retry
-	if m.stopped || r == nil || m.nodes[ev.node].attempt >= r.MaxAttempts {
+	if r == nil || m.nodes[ev.node].attempt >= r.MaxAttempts {
 		return false
 	}
 	return ev.status == rmp.StatusTimeout ||

@@ -342,7 +342,7 @@ func (d *driver) compare() string {
 	for i, n := range d.w.o.Nodes {
 		got, want := d.m.nodes[i].state, d.oracle.of(n.ID)
 		switch {
-		case d.stopped && (got == Cancelled || got == Failed):
+		case d.stopped && got == Cancelled:
 		case got != want:
 			return fmt.Sprintf("%s is %s, want %s", n.ID, got, want)
 		case !d.stopped && d.m.nodes[i].attempt != d.oracle.runs[n.ID]:

@@ -61,8 +61,13 @@ type (
 		Node    string `json:"node"`
 		Agent   string `json:"agent"`
 		Attempt int    `json:"attempt"`
-		// After is why the attempt before this one failed.
-		After *rmp.AgentError `json:"after,omitempty"`
+		// After says how the attempt before this one ended.
+		After *failedAttempt `json:"after,omitempty"`
+	}
+
+	failedAttempt struct {
+		Status string          `json:"status"` // rmp.StatusFailed or StatusTimeout
+		Error  *rmp.AgentError `json:"error"`
 	}
 
 	nodeFinishedRecord struct {

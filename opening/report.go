@@ -41,11 +41,15 @@ func (r *runner) recordStart() {
 	}, "%s: %s", o.Name, plural(len(o.Nodes), "node"))
 }
 
-// recordAttempt notes that an attempt begins; after is why the last one failed.
-func (r *runner) recordAttempt(a *attempt, after *rmp.AgentError) {
-	r.record(kindNodeStarted, nodeStartedRecord{
-		TraceID: r.ids.trace, Node: a.req.Node, Agent: a.req.Ref, Attempt: a.req.Attempt, After: after,
-	})
+// recordAttempt notes that an attempt begins, and why if it is not the first.
+func (r *runner) recordAttempt(a *attempt) {
+	rec := nodeStartedRecord{
+		TraceID: r.ids.trace, Node: a.req.Node, Agent: a.req.Ref, Attempt: a.req.Attempt,
+	}
+	if n := &r.m.nodes[a.node]; n.attempt > 1 {
+		rec.After = &failedAttempt{Status: n.status, Error: n.err}
+	}
+	r.record(kindNodeStarted, rec)
 	r.event(kindNodeStarted, levelInfo, nodeStartedMeta{
 		Node: a.req.Node, Agent: a.req.Ref, Attempt: a.req.Attempt,
 	}, "%s: attempt %d of %s", a.req.Node, a.req.Attempt, a.req.Ref)
@@ -53,17 +57,21 @@ func (r *runner) recordAttempt(a *attempt, after *rmp.AgentError) {
 
 // output reports what an agent writes.
 func (r *runner) output(a *attempt, l Log) {
-	kind, meta := kindNodeStderr, nodeOutputMeta{Node: a.req.Node, Attempt: a.req.Attempt}
+	kind, level := kindNodeStderr, levelInfo
+	meta := nodeOutputMeta{Node: a.req.Node, Attempt: a.req.Attempt}
 	switch l.Stream {
 	case rmp.StreamStdout:
 		kind = kindNodeStdout
 	case rmp.StreamLog:
 		meta.Stream, meta.Level, meta.Fields = rmp.StreamLog, toValid(l.Level), l.Fields
+		if l.Level == levelWarn || l.Level == levelError {
+			level = l.Level
+		}
 	}
 	for chunk := range chunks(l.Text) {
 		meta.Chunk = chunk
 		first, _, _ := strings.Cut(chunk, "\n")
-		r.event(kind, levelInfo, meta, "%s: %s", a.req.Node, visible(cut(first)))
+		r.event(kind, level, meta, "%s: %s", a.req.Node, visible(cut(first)))
 	}
 }
 
@@ -194,10 +202,13 @@ func (r *runner) keepArtifacts(ctx context.Context, rep *Report) {
 			TraceID: r.ids.trace, OpeningID: r.ids.opening, Port: ref, Value: value,
 		})
 		if err != nil {
-			if rep.Status == StatusOK {
+			why := fmt.Sprintf("the output %s could not be kept: %s", ref, visible(err.Error()))
+			if rep.Status != StatusOK {
+				why = rep.Reason + "; " + why
+			} else {
 				rep.Status, rep.Success = StatusError, false
-				rep.Reason = fmt.Sprintf("the output %s could not be kept: %s", ref, visible(err.Error()))
 			}
+			rep.Reason = why
 			continue
 		}
 		rep.Artifacts = append(rep.Artifacts, SavedArtifact{Port: ref.String(), ID: id})

@@ -174,11 +174,10 @@ func (r *runner) apply(event any) []change {
 // startReady begins an attempt of every node that may run now.
 func (r *runner) startReady() {
 	for i, ok := r.m.next(); ok && r.storeErr == nil; i, ok = r.m.next() {
-		after := r.m.nodes[i].err
 		r.apply(started{i})
 		a := r.newAttempt(i)
 		r.attempts[i] = a
-		r.recordAttempt(a, after)
+		r.recordAttempt(a)
 		r.batch.starts = append(r.batch.starts, a)
 	}
 }

@@ -208,6 +208,16 @@ func (h *Hostcall) check() error {
 	if (len(h.OK) > 0) == (h.Err != nil) {
 		return errors.New("it must have either ok or err")
 	}
+	for _, v := range []*json.RawMessage{&h.Args, &h.OK} {
+		if len(*v) == 0 {
+			continue
+		}
+		clean, err := canonical(*v)
+		if err != nil {
+			return err
+		}
+		*v = clean
+	}
 	return nil
 }
 
