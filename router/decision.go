@@ -1,0 +1,69 @@
+package router
+
+import "encoding/json"
+
+// Exit codes of `rlp route` (spec/08). A timeout, 12, is the caller's.
+const (
+	ExitShell = 10
+	ExitAgent = 11
+)
+
+// Exit returns the exit code that tells the widget where the line goes.
+func (d Decision) Exit() int {
+	if d.Route == ToAgent {
+		return ExitAgent
+	}
+	return ExitShell
+}
+
+// JSON returns the one line that `rlp route` prints, without its end. Nothing
+// of the typed line is in it.
+func (d Decision) JSON() []byte {
+	b := append([]byte(`{"version":1,"route":"`), d.Route...)
+	b = append(append(b, `","rule":"`...), d.Rule...)
+	b = append(b, `","blocked":`...)
+	b = appendBool(b, d.Blocked)
+	if d.Confirm {
+		b = append(b, `,"confirm":true`...)
+	}
+	return append(b, '}')
+}
+
+// appendBool spells v as JSON does.
+func appendBool(b []byte, v bool) []byte {
+	if v {
+		return append(b, "true"...)
+	}
+	return append(b, "false"...)
+}
+
+// Why returns the decision with its evidence, as `rlp why --json` prints it.
+func (d Decision) Why() ([]byte, error) {
+	shell, agent := d.sums()
+	features := d.Features
+	if features == nil {
+		features = []Feature{}
+	}
+	return json.Marshal(struct {
+		Version  int       `json:"version"`
+		Route    Route     `json:"route"`
+		Rule     Rule      `json:"rule"`
+		Blocked  bool      `json:"blocked"`
+		Confirm  bool      `json:"confirm"`
+		Shell    float64   `json:"shell"`
+		Agent    float64   `json:"agent"`
+		Features []Feature `json:"features"`
+	}{1, d.Route, d.Rule, d.Blocked, d.Confirm, shell, agent, features})
+}
+
+// sums adds up the evidence for each side.
+func (d Decision) sums() (shell, agent float64) {
+	for _, f := range d.Features {
+		if f.Side == ToAgent {
+			agent += f.Weight
+		} else {
+			shell += f.Weight
+		}
+	}
+	return shell, agent
+}

@@ -1,0 +1,115 @@
+package router
+
+import (
+	"fmt"
+	"regexp"
+	"strings"
+)
+
+// ListConfig is the `router` section of the configuration, as far as it
+// concerns the decision. Patterns are substrings, compared without regard to
+// case, or `/regular expressions/` in Go's syntax, taken as they stand.
+type ListConfig struct {
+	Deny          []string // lines that match are not run at all
+	Allow         []string // lines that match go to the shell
+	Known         []string // names to treat as commands
+	FastpathShell bool     // false sends everything else to agents
+}
+
+// Limits on the lists. Every pattern is tried on every line.
+const (
+	maxPatterns   = 1000
+	maxPatternLen = 1024
+	maxKnown      = 10000
+)
+
+// Lists is a compiled ListConfig. A nil *Lists holds no patterns and has the
+// fast path on. It does not change after NewLists.
+type Lists struct {
+	deny, allow []pattern
+	known       map[string]bool
+	toAgents    bool
+}
+
+type pattern struct {
+	sub string // lower case, if re is nil
+	re  *regexp.Regexp
+}
+
+// NewLists compiles a configuration. Its errors name the list, the entry and
+// what is wrong with it: an entry is never ignored, because a denylist with a
+// hole in it is worse than none.
+func NewLists(cfg ListConfig) (*Lists, error) {
+	l := &Lists{toAgents: !cfg.FastpathShell}
+	var err error
+	if l.deny, err = compile("denylist", cfg.Deny); err != nil {
+		return nil, err
+	}
+	if l.allow, err = compile("allowlist", cfg.Allow); err != nil {
+		return nil, err
+	}
+	if len(cfg.Known) > maxKnown {
+		return nil, fmt.Errorf("router: known_commands: %d names, limit %d",
+			len(cfg.Known), maxKnown)
+	}
+	l.known = make(map[string]bool, len(cfg.Known))
+	for i, name := range cfg.Known {
+		if name == "" || strings.ContainsAny(name, " \t\n") {
+			return nil, fmt.Errorf("router: known_commands[%d]: %.40q is not one word", i, name)
+		}
+		l.known[name] = true
+	}
+	return l, nil
+}
+
+// compile turns the patterns of one list into what is matched with.
+func compile(list string, in []string) ([]pattern, error) {
+	if len(in) > maxPatterns {
+		return nil, fmt.Errorf("router: %s: %d patterns, limit %d", list, len(in), maxPatterns)
+	}
+	out := make([]pattern, len(in))
+	for i, s := range in {
+		if strings.TrimSpace(s) == "" || len(s) > maxPatternLen {
+			return nil, fmt.Errorf("router: %s[%d]: want 1 to %d bytes", list, i, maxPatternLen)
+		}
+		if len(s) < 3 || s[0] != '/' || s[len(s)-1] != '/' {
+			out[i].sub = strings.ToLower(s)
+			continue
+		}
+		re, err := regexp.Compile(s[1 : len(s)-1])
+		if err != nil {
+			return nil, fmt.Errorf("router: %s[%d]: %w", list, i, err)
+		}
+		out[i].re = re
+	}
+	return out, nil
+}
+
+func (l *Lists) denies(line string) bool { return l != nil && matchAny(l.deny, line) }
+
+func (l *Lists) allows(line string) bool { return l != nil && matchAny(l.allow, line) }
+
+func (l *Lists) shellOff() bool { return l != nil && l.toAgents }
+
+func (l *Lists) knows(name string) bool { return l != nil && l.known[name] }
+
+// matchAny tries patterns in order. Go's expressions take time linear in the
+// line, so a hostile line costs no more than its length.
+func matchAny(patterns []pattern, line string) bool {
+	lower := ""
+	for _, p := range patterns {
+		if p.re != nil {
+			if p.re.MatchString(line) {
+				return true
+			}
+			continue
+		}
+		if lower == "" {
+			lower = strings.ToLower(line)
+		}
+		if strings.Contains(lower, p.sub) {
+			return true
+		}
+	}
+	return false
+}

@@ -1,0 +1,152 @@
+package router
+
+import "strings"
+
+// Shell is the dialect that would run the line.
+type Shell string
+
+// The shells that are known. Any other value is read as Bash.
+const (
+	Bash Shell = "bash"
+	Zsh  Shell = "zsh"
+)
+
+// Kind is how the shell itself resolves the first word of a line: what
+// `type -t` says in bash and `whence -w` in zsh.
+type Kind string
+
+// The kinds. With KindUnknown nobody asked the shell, and the router looks
+// the word up itself as well as it can.
+const (
+	KindUnknown  Kind = ""
+	KindAlias    Kind = "alias"
+	KindFunction Kind = "function"
+	KindBuiltin  Kind = "builtin"
+	KindKeyword  Kind = "keyword"
+	KindCommand  Kind = "command"
+	KindNone     Kind = "none"
+)
+
+// Input is one line and what is known about its surroundings. Only Line is
+// required.
+type Input struct {
+	Line      string
+	Shell     Shell
+	FirstKind Kind
+	// FirstIsDir says that the shell would change into the first word.
+	FirstIsDir bool
+	// Lookup reports whether a name is a program in PATH. It is called for at
+	// most three words of the line. Nil means that nobody can say.
+	Lookup func(name string) bool
+	// Lists are the user's own, or nil.
+	Lists *Lists
+}
+
+// Route is one of the two sides.
+type Route string
+
+// The sides.
+const (
+	ToShell Route = "shell"
+	ToAgent Route = "agent"
+)
+
+// Rule names what decided. The spelling is part of the output of `rlp route`.
+type Rule string
+
+// The rules, in the order in which they are tried (see the package doc).
+const (
+	RuleBlank       Rule = "blank"
+	RuleDeny        Rule = "denylist"
+	RuleForced      Rule = "forced"
+	RuleAllow       Rule = "allowlist"
+	RuleOpening     Rule = "fallback:opening"
+	RuleHistory     Rule = "history"
+	RuleComment     Rule = "comment"
+	RuleSyntax      Rule = "syntax"
+	RulePath        Rule = "path"
+	RuleKeyword     Rule = "keyword"
+	RuleFreeText    Rule = "freetext"
+	RuleIdiom       Rule = "idiom"
+	RuleGreeting    Rule = "greeting"
+	RuleQuestion    Rule = "question"
+	RuleScript      Rule = "script"
+	RuleOneWord     Rule = "one_word"
+	RuleAddress     Rule = "address"
+	RuleContraction Rule = "contraction"
+	RuleTypo        Rule = "typo"
+	RuleScore       Rule = "score"
+)
+
+// Feature is one piece of evidence. Weight is positive and counts for Side.
+type Feature struct {
+	Name   string  `json:"name"`
+	Weight float64 `json:"weight"`
+	Side   Route   `json:"side"`
+}
+
+// Decision says where a line goes and why.
+type Decision struct {
+	Route   Route
+	Rule    Rule
+	Blocked bool // the user's denylist forbids to run it
+	// Confirm says that the line may destroy something if it was not meant
+	// as a command, so that the caller should ask first.
+	Confirm bool
+	// Prompt is the line without a prefix that forced it to agents.
+	Prompt string
+	// Features is the evidence that was weighed; empty when a rule decided
+	// before anything was.
+	Features []Feature
+}
+
+// Classify decides. It is total: any bytes give a decision, the same bytes
+// the same one, and only the first few kilobytes of a line are looked at
+// closely.
+func Classify(in Input) Decision {
+	line := strings.TrimSpace(in.Line)
+	d := Decision{Route: ToShell, Rule: RuleBlank, Prompt: line}
+	if line == "" {
+		return d
+	}
+	if in.Lists.denies(line) {
+		d.Rule, d.Blocked = RuleDeny, true
+		return d
+	}
+	if d.forced(line) {
+		return d
+	}
+	if in.Lists.allows(line) {
+		d.Rule = RuleAllow
+		return d
+	}
+	if in.Lists.shellOff() {
+		d.Route, d.Rule = ToAgent, RuleOpening
+		return d
+	}
+	l := newLine(&in, line)
+	for _, rule := range [...]func(*parsed) (Route, Rule){
+		(*parsed).certainlyShell, (*parsed).oneWord, (*parsed).certainlyAgent, (*parsed).weighed,
+	} {
+		if route, name := rule(l); name != "" {
+			d.Route, d.Rule = route, name
+			break
+		}
+	}
+	d.Confirm = l.harmful(d.Route)
+	d.Features = l.features
+	return d
+}
+
+// forced obeys the prefixes by which a line is sent to one side.
+func (d *Decision) forced(line string) bool {
+	switch {
+	case line[0] == '!':
+		d.Rule = RuleForced
+	case strings.HasPrefix(line, ", "), strings.HasPrefix(line, "@ "):
+		d.Route, d.Rule, d.Prompt = ToAgent, RuleForced, strings.TrimSpace(line[2:])
+	default:
+		return false
+	}
+	return true
+}

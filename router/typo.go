@@ -1,0 +1,68 @@
+package router
+
+// typo reports whether the first word, unknown to the shell, is one slip away
+// from a command (two, if it is long) and nothing in the line is prose.
+func (p *parsed) typo() bool {
+	t := p.first()
+	if p.isCommand() || t.kind != kindWord || t.accent || t.alien || len(t.core) < 2 {
+		return false
+	}
+	if t.capital {
+		return p.capitalised(t.core)
+	}
+	if dictionary(t.core) || p.apostrophes > 0 {
+		return false
+	}
+	if n := p.words; n.total() > 0 || n.alien > 0 || n.accent {
+		return false
+	}
+	slips := 1
+	if len(t.core) >= 8 {
+		slips = 2
+	}
+	found := false
+	wordList(commandText).each(func(name string) bool {
+		found = len(name) > 1 && near(t.core, name, slips)
+		return !found
+	})
+	return found
+}
+
+// capitalised: "Git status" is the command with a slip of the shift key, if
+// the name is no word that could begin a sentence.
+func (p *parsed) capitalised(core string) bool {
+	return command(core) != "" && english(core) == "" && foreign(core) == "" &&
+		p.words.total() == 0 && p.words.alien == 0
+}
+
+// near reports whether the Damerau-Levenshtein distance (restricted to
+// adjacent swaps) of a and b is at most k, for small k.
+func near(a, b string, k int) bool {
+	if len(a) > len(b) {
+		a, b = b, a
+	}
+	if len(b)-len(a) > k {
+		return false
+	}
+	// The common ends cost nothing, and nearly all pairs are told apart
+	// within the first letters.
+	for len(a) > 0 && a[0] == b[0] {
+		a, b = a[1:], b[1:]
+	}
+	for len(a) > 0 && a[len(a)-1] == b[len(b)-1] {
+		a, b = a[:len(a)-1], b[:len(b)-1]
+	}
+	if len(b) == 0 {
+		return true
+	}
+	if k == 0 {
+		return false
+	}
+	if len(a) >= 2 && a[0] == b[1] && a[1] == b[0] && near(a[2:], b[2:], k-1) {
+		return true
+	}
+	if len(a) == 0 {
+		return len(b) <= k
+	}
+	return near(a[1:], b[1:], k-1) || near(a, b[1:], k-1) || near(a[1:], b, k-1)
+}
