@@ -65,3 +65,13 @@ var builtinKinds = map[string]kind{
 
 // kindName is what a kind may be called; it is also a file name.
 var kindName = regexp.MustCompile(`^[a-z][a-z0-9_]{0,31}(\.[a-z][a-z0-9_]{0,31}){1,3}$`)
+
+// DomainOf returns the domain of a kind of event, and whether the store knows
+// the kind. Kinds that a user registered are in DomainCustom.
+func (s *Store) DomainOf(kind string) (Domain, bool) {
+	k, err := s.kinds.lookup(kind)
+	if err != nil {
+		return "", false
+	}
+	return k.domain, true
+}

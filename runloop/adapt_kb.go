@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"strings"
 	"time"
 
 	"github.com/google/uuid"
@@ -57,7 +58,13 @@ func kbError(err error) error {
 	if code == "" {
 		return err
 	}
-	return &wasm.Error{Code: string(code), Message: err.Error()}
+	return agentError(string(code), err, false)
+}
+
+// agentError is err as an agent sees it: the code once, then the rest.
+func agentError(code string, err error, retryable bool) *wasm.Error {
+	text := strings.TrimPrefix(err.Error(), code+": ")
+	return &wasm.Error{Code: code, Message: printable(text), Retryable: retryable}
 }
 
 // Query implements wasm.KB.

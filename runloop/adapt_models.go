@@ -153,7 +153,7 @@ func modelError(err error) error {
 	if !errors.As(err, &e) {
 		return err
 	}
-	return &wasm.Error{Code: string(e.Code), Message: e.Error(), Retryable: e.Retryable}
+	return agentError(string(e.Code), e, e.Retryable)
 }
 
 // strictJSON reads raw, which may be empty or a value that is not JSON yet,

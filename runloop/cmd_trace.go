@@ -96,7 +96,9 @@ func (o *IO) storedTrace(ctx context.Context, cfg *Loaded, ref string) (json.Raw
 	if err != nil {
 		return nil, err
 	}
-	events, err := store.Events(ctx, pog.AllReader(), pog.Filter{Kinds: []string{"run.trace"}, TraceID: "trace:" + id, Limit: 1})
+	events, err := store.Events(ctx, pog.AllReader(), pog.Filter{
+		Entity: "run:" + id, Kinds: []string{"run.trace"}, Limit: 1,
+	})
 	if err := errors.Join(err, store.Close()); err != nil {
 		return nil, err
 	}

@@ -7,15 +7,14 @@ import (
 
 // Exit codes (spec/06).
 const (
-	exitOK          = 0
-	exitFailed      = 1   // the run or the check failed
-	exitUsage       = 2   // wrong usage, invalid opening, parameters or config
-	exitNoDaemon    = 3   // the daemon cannot be reached
-	exitDeclined    = 4   // denied or declined
-	exitNotFound    = 5   // no such thing
-	exitRouteShell  = 10  // rlp route: shell
-	exitRouteAgent  = 11  // rlp route: agent
-	exitInterrupted = 130 // by Ctrl-C
+	exitOK           = 0
+	exitFailed       = 1   // the run or the check failed
+	exitUsage        = 2   // wrong usage, invalid opening, parameters or config
+	exitNoDaemon     = 3   // the daemon cannot be reached
+	exitDeclined     = 4   // denied or declined
+	exitNotFound     = 5   // no such thing
+	exitRouteTimeout = 12  // rlp route: no decision in time
+	exitInterrupted  = 130 // by Ctrl-C
 )
 
 // exitError is an error with the exit code that it means. An empty message is
@@ -38,6 +37,8 @@ func usageErrorf(format string, args ...any) error {
 
 // errShown ends a command whose failure the user has seen already.
 var errShown = errors.New("shown")
+
+func isShown(err error) bool { return errors.Is(err, errShown) }
 
 // exitCode is the code that err means; errors that name none mean failed.
 func exitCode(err error) int {

@@ -17,22 +17,24 @@ type Event struct {
 	Meta      json.RawMessage `json:"meta"`
 }
 
-// meta are the fields of all kinds of events that a view shows.
+// meta are the fields of events that a view shows, those of nodes apart.
 type meta struct {
-	OpeningName string          `json:"opening_name"`
-	NodeIDs     []string        `json:"node_ids"`
-	Node        string          `json:"node"`
-	Attempt     int             `json:"attempt"`
-	Chunk       string          `json:"chunk"`
-	Stream      string          `json:"stream"`
-	Status      string          `json:"status"`
-	DurationMS  int64           `json:"duration_ms"`
-	Error       json.RawMessage `json:"error"`
-	Tokens      int64           `json:"tokens"`
-	Reason      string          `json:"reason"`
-	Summary     string          `json:"summary"`
-	Approved    bool            `json:"approved"`
-	By          string          `json:"by"`
+	OpeningName string `json:"opening_name"`
+	Node        string `json:"node"`
+	Attempt     int    `json:"attempt"`
+	Chunk       string `json:"chunk"`
+	Status      string `json:"status"`
+	DurationMS  int64  `json:"duration_ms"`
+	Usage       struct {
+		TokensIn  int64 `json:"tokens_in"`
+		TokensOut int64 `json:"tokens_out"`
+	} `json:"usage"`
+	Summary string `json:"summary"`
+}
+
+// startedMeta is what run.started alone has: the nodes in the file's order.
+type startedMeta struct {
+	Nodes []string `json:"nodes"`
 }
 
 // Run is the state of one run.
@@ -72,14 +74,18 @@ func (r *Run) Apply(e *Event) error {
 	switch e.Kind {
 	case "run.started":
 		r.TraceID, r.Opening, r.Started = e.TraceID, m.OpeningName, at
-		for _, id := range m.NodeIDs {
+		var s startedMeta
+		if err := json.Unmarshal(e.Meta, &s); err != nil {
+			return fmt.Errorf("event %s: %w", e.Kind, err)
+		}
+		for _, id := range s.Nodes {
 			r.node(id)
 		}
 	case "run.finished":
 		r.Status, r.Message = m.Status, e.Message
 		r.Duration = time.Duration(m.DurationMS) * time.Millisecond
 	case "action.requested":
-		r.Waiting = e.Message
+		r.Waiting = m.Summary
 	case "action.decided":
 		r.Waiting = ""
 	default:
@@ -107,12 +113,12 @@ func (n *Node) apply(kind, message string, m *meta, at time.Time) {
 	switch kind {
 	case "node.started":
 		n.Status, n.Attempt, n.Started, n.Detail = "running", m.Attempt, at, ""
-	case "node.stderr", "node.log":
+	case "node.stderr":
 		n.Detail = m.Chunk
 	case "node.retry":
 		n.Status, n.Detail = "waiting", message
 	case "node.finished":
-		n.Status, n.Attempt, n.Tokens = m.Status, max(n.Attempt, m.Attempt), m.Tokens
+		n.Status, n.Attempt, n.Tokens = m.Status, max(n.Attempt, m.Attempt), m.Usage.TokensIn+m.Usage.TokensOut
 		n.Duration = time.Duration(m.DurationMS) * time.Millisecond
 		if n.Status != "ok" {
 			n.Detail = message

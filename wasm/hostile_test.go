@@ -25,7 +25,7 @@ func TestHostileGuestsAsAgents(t *testing.T) {
 		{"sched_yield_loop", rmp.StatusTimeout, CodeDeadline, ""},
 		{"stdout_flood", rmp.StatusFailed, CodeOutputLimit, ""},
 		{"stdout_nolf", rmp.StatusFailed, CodeOutputInvalid, ""}, // all of it on stderr
-		{"membomb", rmp.StatusFailed, CodeOutputInvalid, ""}, // malloc fails, it says so and exits with 0
+		{"membomb", rmp.StatusFailed, CodeOutputInvalid, ""},     // malloc fails, it says so and exits with 0
 		{"recurse", rmp.StatusFailed, CodeTrap, ""},
 		{"mutual_recursion", rmp.StatusFailed, CodeStackOverflow, ""},
 		{"abort_trap", rmp.StatusFailed, CodeTrap, "unreachable"},

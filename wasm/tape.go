@@ -3,6 +3,8 @@ package wasm
 import (
 	"bytes"
 
+	"github.com/go-json-experiment/json/jsontext"
+
 	"github.com/runloop-os/runloop/rmp"
 )
 
@@ -43,12 +45,34 @@ func (t *tape) answer(op string, args []byte) (rmp.Hostcall, bool) {
 		return rmp.Hostcall{}, false
 	}
 	want := &t.calls[t.next]
-	if want.Op != op || !bytes.Equal(want.Args, args) {
+	if want.Op != op || !sameValue(want.Args, args) {
 		t.diverge(want, got)
 		return rmp.Hostcall{}, false
 	}
 	t.next++
 	return *want, true
+}
+
+// sameValue compares two MsgPack values by what they say: a tape that was kept
+// as JSON comes back with other widths and another order of keys.
+func sameValue(a, b []byte) bool {
+	if bytes.Equal(a, b) {
+		return true
+	}
+	x, errX := canonicalJSON(a)
+	y, errY := canonicalJSON(b)
+	return errX == nil && errY == nil && bytes.Equal(x, y)
+}
+
+// canonicalJSON is a MsgPack value as canonical JSON (RFC 8785).
+func canonicalJSON(msgpack []byte) ([]byte, error) {
+	js, err := rmp.AppendJSON(nil, msgpack)
+	if err != nil {
+		return nil, err
+	}
+	v := jsontext.Value(js)
+	err = v.Canonicalize()
+	return v, err
 }
 
 // finish notes calls that were recorded but not asked for again.

@@ -79,7 +79,7 @@ func deliver(c *guest.Call, m message, d *draft) (*mailResult, error) {
 	event, err := c.Propose(guest.Delta{
 		Kind: "email.sent",
 		Payload: map[string]any{
-			"to": m.To, "subject": m.Subject, "artifact_id": d.ArtifactID, "dry_run": m.DryRun,
+			"to": m.To, "subject": m.Subject, "artifact_id": d.ArtifactID, "status": "dry_run",
 		},
 		Rationale: "confirmed and sent as a dry run",
 	})
