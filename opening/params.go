@@ -20,6 +20,12 @@ type paramSet struct {
 // else replaces. A value must have the type of its default, and a parameter
 // that neither has a default nor is used by a template is a mistake, because
 // it is nearly always a misspelt one.
+//
+//	defaults  {to: {name: "", cc: []}, tone: plain, extra: null}
+//	given     {to: {name: "John"}, extra: {urgent: true}}
+//	merged    {to: {name: "John", cc: []}, tone: plain, extra: {urgent: true}}
+//
+// A default of null says that a parameter exists and may have any type.
 func mergeParams(src *source, defaults, given json.RawMessage, used map[string]bool) *paramSet {
 	p := &paramSet{src: src, used: used,
 		defaults: &tree{kind: kindMap}, values: &tree{kind: kindMap}}

@@ -105,7 +105,8 @@ func (ps Problems) Text() string {
 // source is one file on its way to an Opening: where its parts are and what is
 // wrong with them. Checks that look at an Opening find positions through the
 // path of the part, for example "nodes/2/with/query", so that they do not care
-// which syntax it was written in.
+// which syntax it was written in. Numbers in paths count what is in the
+// Opening, which leaves out nodes and edges that could not be read.
 type source struct {
 	name     string
 	places   map[string]place
