@@ -40,7 +40,7 @@ func mergeParams(src *source, defaults, given json.RawMessage, used map[string]b
 	from := newSource("params")
 	t := parseJSON(from, given)
 	if t != nil && t.kind != kindMap {
-		from.add(Pos{}, codeParam, "the parameters must be a map, not %s", t.kind)
+		from.add(position{}, codeParam, "the parameters must be a map, not %s", t.kind)
 		t = nil
 	}
 	if t != nil {
@@ -80,7 +80,7 @@ func (p *paramSet) replace(base, over *tree, path string) *tree {
 	case base.kind == kindNull || base.kind == over.kind:
 		return over
 	}
-	p.src.add(Pos{}, codeParam, "the parameter %s must be %s, as its default is, not %s",
+	p.src.add(position{}, codeParam, "the parameter %s must be %s, as its default is, not %s",
 		visible(path), base.kind, over.kind)
 	return base
 }
@@ -108,7 +108,7 @@ func (p *paramSet) checkKnown(base *tree, path, key string) {
 		}
 	}
 	slices.Sort(known)
-	p.src.add(Pos{}, codeParam, "the opening has no parameter %s", visible(full)).
+	p.src.add(position{}, codeParam, "the opening has no parameter %s", visible(full)).
 		hint("%s", p.src.didYouMean(key, slices.Compact(known)))
 }
 

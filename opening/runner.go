@@ -238,6 +238,7 @@ func (r *runner) stop(why Status) {
 	for _, a := range r.attempts {
 		if a != nil && a.cancel != nil {
 			a.cancel(errRunStopped)
+			a.timer.Stop() // a wait of days must not keep the run in memory
 		}
 	}
 }
