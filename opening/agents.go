@@ -114,7 +114,7 @@ func (c *agentCheck) edge(e Edge, path string) {
 }
 
 // output gives the content type of a port that leaves a node.
-func (c *agentCheck) output(ref PortRef, pos Pos) (string, bool) {
+func (c *agentCheck) output(ref PortRef, pos position) (string, bool) {
 	m := c.nodes[ref.Node]
 	if m == nil {
 		return "", false
@@ -126,7 +126,7 @@ func (c *agentCheck) output(ref PortRef, pos Pos) (string, bool) {
 }
 
 // input gives the content type of a port that enters a node.
-func (c *agentCheck) input(ref PortRef, pos Pos) (string, bool) {
+func (c *agentCheck) input(ref PortRef, pos position) (string, bool) {
 	m := c.nodes[ref.Node]
 	if m == nil {
 		return "", false
@@ -137,7 +137,7 @@ func (c *agentCheck) input(ref PortRef, pos Pos) (string, bool) {
 // port looks a port up among those of a manifest and reports one that is not
 // there.
 func (c *agentCheck) port(
-	ref PortRef, pos Pos, dir string, ports map[string]string,
+	ref PortRef, pos position, dir string, ports map[string]string,
 ) (contentType string, ok bool) {
 	typ, ok := ports[ref.Port]
 	if ok {
@@ -154,7 +154,7 @@ func (c *agentCheck) port(
 }
 
 // literal checks that a port of a JSON type is compared with such a value.
-func (c *agentCheck) literal(ref PortRef, typ string, t Test, pos Pos) {
+func (c *agentCheck) literal(ref PortRef, typ string, t Test, pos position) {
 	if kinds := jsonKinds(typ); kinds != "" &&
 		!strings.ContainsRune(kinds, rune(jsontext.Value(t.Value).Kind())) {
 		c.src.add(pos, codeContent, "%s is %s and is never equal to %s",

@@ -22,7 +22,7 @@ type attempt struct {
 
 	// Set when it is launched.
 	cancel context.CancelCauseFunc
-	timer  *time.Timer
+	timer  *time.Timer   // of its timeout and, once it has failed, of the wait for the next
 	due    time.Time     // when timer goes off
 	left   time.Duration // of the timeout, while it waits for a person; else 0
 	asking int           // actions that wait for a person
@@ -184,7 +184,7 @@ func (r *runner) retry(a *attempt) {
 		DelayMS: delay.Milliseconds(), Error: a.resp.Error,
 	}, "%s: attempt %d failed (%s); the next is in %d ms",
 		node.ID, a.req.Attempt, describeError(a.resp.Error), delay.Milliseconds())
-	time.AfterFunc(delay, func() { r.send(dueMsg{a.node}) })
+	a.timer = time.AfterFunc(delay, func() { r.send(dueMsg{a.node}) })
 }
 
 // stopReason says in a sentence why the run was stopped.

@@ -34,9 +34,21 @@ const (
 // engineName is what the ladder calls this end of a crossing.
 const engineName = "engine"
 
-// BusExecutor runs attempts by way of the bus: a request on agent/<ref>, the
-// agent's log and its answer on a reply topic of its own (spec/02 "Topics").
-// It also watches the actions of a run, and publishes its events.
+// BusExecutor runs attempts by way of the bus (spec/02 "Topics"). It also
+// watches the actions of a run, and publishes its events.
+//
+//	engine                                                          host
+//	  │ agent/<ref>                             AgentRequest (4000)   │
+//	  │ ────────────────────────────────────────────────────────────▶ │
+//	  │ rlp/runs/<trace>/agents/<ref>/<uuid>        AgentLog (3004)   │
+//	  │ ◀──────────────────────────────────────────────────────────── │
+//	  │ agent/<ref>/cancel              Cancel (9), until it answers  │
+//	  │ ────────────────────────────────────────────────────────────▶ │
+//	  │ rlp/runs/<trace>/agents/<ref>/<uuid>   AgentResponse (4001)   │
+//	  │ ◀──────────────────────────────────────────────────────────── │
+//
+// The reply topic is made for one attempt and named in its request. What comes
+// there and does not belong to the attempt is noted in the ladder and ignored.
 type BusExecutor struct {
 	client *bus.Client
 	// Grace is how long a host may take to stop an attempt before it is given

@@ -186,7 +186,7 @@ func decodeOpening(src *source, t *tree) *Opening {
 		{"goals", false, func(t *tree) { o.Goals = d.stringList(t, "goals") }},
 		{"params", false, func(t *tree) {
 			o.Params = d.mapJSON(t, "params")
-			t.record(src, "params", Pos{})
+			t.record(src, "params", position{})
 		}},
 		{"policy", false, func(t *tree) { d.policy(t, &o.Policy) }},
 		{"nodes", true, func(t *tree) { d.nodes(t, o) }},

@@ -16,7 +16,7 @@ func (d *decoder) nodes(t *tree, o *Opening) {
 		d.src.add(t.pos, codeSize, "an opening may have %d nodes; this one has %d", maxNodes, len(items))
 		return
 	}
-	first := map[string]Pos{}
+	first := map[string]position{}
 	for _, item := range items {
 		path := "nodes/" + strconv.Itoa(len(o.Nodes))
 		n := d.node(item, path)
@@ -36,7 +36,7 @@ func (d *decoder) nodes(t *tree, o *Opening) {
 // node reads one node and notes where its parts stand.
 func (d *decoder) node(t *tree, path string) Node {
 	var n Node
-	t.record(d.src, path, Pos{})
+	t.record(d.src, path, position{})
 	d.fields(t, "a node", []field{
 		{"id", true, func(t *tree) { n.ID = d.identifier(t, "the id of a node") }},
 		{"use", true, func(t *tree) { n.Use = d.use(t) }},

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"os"
 	"slices"
 	"strings"
 	"sync"
@@ -539,4 +540,63 @@ func TestLadderLimit(t *testing.T) {
 	if n := len(r.rep.Trace.Ladder); n != maxLadder || !r.rep.Trace.LadderCut {
 		t.Errorf("%d crossings are kept, cut is %v", n, r.rep.Trace.LadderCut)
 	}
+}
+
+// TestLetter runs an opening in the shape of the one that comes with the
+// program: a chain with side branches and a guard in front of the last step.
+// However early the rest has delivered, the guard alone lets it start.
+func TestLetter(t *testing.T) {
+	data, err := os.ReadFile(testdata + "/good/letter.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	p, err := Load("letter.yaml", data, crew(), json.RawMessage(`{"to":"Ursula"}`))
+	if err != nil {
+		t.Fatal(err.(Problems).Text())
+	}
+	for _, c := range []struct {
+		ok, states, reason string
+	}{
+		{"true", "who:Succeeded notes:Succeeded write:Succeeded judge:Succeeded post:Succeeded", ""},
+		{"false", "who:Succeeded notes:Succeeded write:Succeeded judge:Succeeded post:Skipped",
+			"post.ok == true does not hold: post was skipped because judge.ok == true does not hold (judge.ok is false)"},
+		{`"true"`, "who:Succeeded notes:Succeeded write:Succeeded judge:Succeeded post:Skipped",
+			`post.ok == true does not hold: post was skipped because judge.ok == true does not hold (judge.ok is "true")`},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			r := runPlan(t.Context(), p, &Engine{}, map[string]act{
+				"who": func(_ context.Context, req *Request, _ Observer) *Response {
+					return ports("out", `{"name":`+string(valueOf(t, req.With, "query"))+`}`)
+				},
+				"judge": func(context.Context, *Request, Observer) *Response {
+					time.Sleep(time.Second) // everything else that reaches post is there long before
+					return ports("ok", c.ok, "review", `{"notes":[]}`)
+				},
+				"post": func(_ context.Context, req *Request, _ Observer) *Response {
+					return ports("ok", "true", "out", string(mustJSON(req.Inputs)))
+				},
+			})
+			if r.states() != c.states || r.rep.Reason != c.reason {
+				t.Errorf("%s: %s", r.states(), r.rep.Reason)
+			}
+			if c.ok != "true" {
+				return
+			}
+			want := `{"in":[true],"letter":[{"notes":[{"person":[{"name":"Ursula"}]}],"to":[{"name":"Ursula"}]}],` +
+				`"review":[{"notes":[]}],"to":[{"name":"Ursula"}]}`
+			if got := string(r.rep.Nodes[4].Outputs["out"]); got != want {
+				t.Errorf("the last node was given\n%s\nwant\n%s", got, want)
+			}
+		})
+	}
+}
+
+// valueOf gives one value of a JSON map.
+func valueOf(t *testing.T, raw json.RawMessage, key string) json.RawMessage {
+	t.Helper()
+	var m map[string]json.RawMessage
+	if err := json.Unmarshal(raw, &m); err != nil {
+		t.Fatal(err)
+	}
+	return m[key]
 }

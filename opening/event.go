@@ -46,7 +46,10 @@ const (
 
 // Status is how a node or a run ended, as events and records say it. A run is
 // never skipped, and a node that took too long has StatusError and the code
-// timeout.
+// timeout. Traces have states instead:
+//
+//	Succeeded  ok          Skipped    skipped
+//	Failed     error       Cancelled  cancelled
 type Status string
 
 // The values of Status.

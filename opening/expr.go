@@ -131,8 +131,21 @@ func compareNumbers(a, b json.RawMessage) (order int, ok bool) {
 	return 0, true
 }
 
-// exprParser reads the small language of edges and success expressions from
-// left to right, without recursion. The first mistake stops it.
+// exprParser reads the small language of edges and success expressions
+// (spec/04 "YAML") from left to right, without recursion. The first mistake
+// stops it.
+//
+//	from    = port [ op literal ] .
+//	to      = port .
+//	expr    = port op literal | "exists(" port ")" .
+//	port    = id "." name .
+//	op      = "==" | "!=" | ">" | ">=" | "<" | "<=" .
+//	literal = "true" | "false" | number | string .
+//
+// Spaces may stand between any two of them, but not inside a port. Numbers are
+// those of JSON; strings are in double quotes with JSON's escapes, or in single
+// quotes without any. There is no "and", no "or" and no nesting: several
+// conditions are several edges, or several expressions.
 type exprParser struct {
 	in  string
 	off int

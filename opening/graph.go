@@ -75,7 +75,7 @@ func newGraph(o *Opening) *graph {
 func (g *graph) to(edge int) int { return g.index[g.o.Edges[edge].To.Node] }
 
 // checkNode reports an id that no node has.
-func (g *graph) checkNode(src *source, pos Pos, id string) {
+func (g *graph) checkNode(src *source, pos position, id string) {
 	if _, ok := g.index[id]; !ok {
 		src.add(pos, codeNode, "there is no node %s", quote(id)).
 			hint("%s", src.didYouMean(id, g.ids))

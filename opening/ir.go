@@ -78,7 +78,17 @@ type Artifacts struct {
 
 // IR gives the opening in canonical JSON (RFC 8785): the bytes that are hashed,
 // stored with a run and printed by `rlp opening ir`. It has the shape of the
-// YAML form, with expressions in one spelling, so one reader serves both.
+// YAML form, with expressions in one spelling, so one reader serves both:
+//
+//	{"edges":[{"from":"review.ok == true","to":"send.in"}],
+//	 "name":"letter",
+//	 "nodes":[{"id":"review","use":"agent:critic","with":{"tone":"{{params.tone}}"}}, …],
+//	 "params":{"tone":"plain"},
+//	 "success":{"all_of":["send.ok == true"]},
+//	 "version":0}
+//
+// Templates and defaults are in it as they were written, and the parameters of
+// a run are not: the same opening has the same IR whatever it is run with.
 func (o *Opening) IR() json.RawMessage {
 	c := *o
 	if c.Edges == nil {

@@ -27,6 +27,23 @@ func (s State) final() bool { return s != Pending && s != Running }
 // machine decides what runs when. It is a value that only apply changes: no
 // clock, no goroutine, no IO. Told the same events it is in the same state,
 // whether they happen now or are read back from a record.
+//
+//	           started            ended ok
+//	Pending ──────────▶ Running ──────────▶ Succeeded
+//	 │ │ ▲                │ │ ended failed
+//	 │ │ └─ ended, again ─┘ └─────────────▶ Failed
+//	 │ └─ an edge does not deliver ───────▶ Skipped
+//	 └─ stop ─────────────────────────────▶ Cancelled
+//
+// A node that is to be tried again is pending until the event due. A running
+// node outlives a stop until its attempt has ended, and then is what it became,
+// or cancelled if the stop is what ended it.
+//
+// Whether a node may start follows from a count: the edges that reach it and
+// have not delivered. An edge delivers once, when its source succeeds and its
+// guard, if any, holds; guards look at what is final, so the order in which
+// nodes end cannot change what runs. The cost of a run is linear in nodes and
+// edges, but for the logarithm of the heap.
 type machine struct {
 	g     *graph
 	in    [][]int // by node, the edges that reach it, in the order of the file

@@ -20,6 +20,12 @@ type paramSet struct {
 // else replaces. A value must have the type of its default, and a parameter
 // that neither has a default nor is used by a template is a mistake, because
 // it is nearly always a misspelt one.
+//
+//	defaults  {to: {name: "", cc: []}, tone: plain, extra: null}
+//	given     {to: {name: "John"}, extra: {urgent: true}}
+//	merged    {to: {name: "John", cc: []}, tone: plain, extra: {urgent: true}}
+//
+// A default of null says that a parameter exists and may have any type.
 func mergeParams(src *source, defaults, given json.RawMessage, used map[string]bool) *paramSet {
 	p := &paramSet{src: src, used: used,
 		defaults: &tree{kind: kindMap}, values: &tree{kind: kindMap}}
@@ -34,7 +40,7 @@ func mergeParams(src *source, defaults, given json.RawMessage, used map[string]b
 	from := newSource("params")
 	t := parseJSON(from, given)
 	if t != nil && t.kind != kindMap {
-		from.add(Pos{}, codeParam, "the parameters must be a map, not %s", t.kind)
+		from.add(position{}, codeParam, "the parameters must be a map, not %s", t.kind)
 		t = nil
 	}
 	if t != nil {
@@ -74,7 +80,7 @@ func (p *paramSet) replace(base, over *tree, path string) *tree {
 	case base.kind == kindNull || base.kind == over.kind:
 		return over
 	}
-	p.src.add(Pos{}, codeParam, "the parameter %s must be %s, as its default is, not %s",
+	p.src.add(position{}, codeParam, "the parameter %s must be %s, as its default is, not %s",
 		visible(path), base.kind, over.kind)
 	return base
 }
@@ -102,7 +108,7 @@ func (p *paramSet) checkKnown(base *tree, path, key string) {
 		}
 	}
 	slices.Sort(known)
-	p.src.add(Pos{}, codeParam, "the opening has no parameter %s", visible(full)).
+	p.src.add(position{}, codeParam, "the opening has no parameter %s", visible(full)).
 		hint("%s", p.src.didYouMean(key, slices.Compact(known)))
 }
 

@@ -96,7 +96,7 @@ func compile(src *source, o *Opening, cat Catalog, params json.RawMessage) (*Pla
 	(&agentCheck{src: src, o: o, with: filled, plan: p}).check(cat)
 	values, err := canonical(set.values.appendJSON(nil))
 	if err != nil {
-		src.add(Pos{}, codeParam, "the parameters cannot be written as JSON: %v", err)
+		src.add(position{}, codeParam, "the parameters cannot be written as JSON: %v", err)
 	}
 	if err := src.err(); err != nil {
 		return nil, err

@@ -8,9 +8,9 @@ import (
 	"unicode/utf8"
 )
 
-// Pos is a place in a source file. Both numbers count from 1, Column in
-// characters; the zero Pos means the file as a whole.
-type Pos struct {
+// position is a place in a source file. Both numbers count from 1, Column in
+// characters; the zero position means the file as a whole.
+type position struct {
 	Line, Column int
 }
 
@@ -105,7 +105,8 @@ func (ps Problems) Text() string {
 // source is one file on its way to an Opening: where its parts are and what is
 // wrong with them. Checks that look at an Opening find positions through the
 // path of the part, for example "nodes/2/with/query", so that they do not care
-// which syntax it was written in.
+// which syntax it was written in. Numbers in paths count what is in the
+// Opening, which leaves out nodes and edges that could not be read.
 type source struct {
 	name     string
 	places   map[string]place
@@ -115,16 +116,16 @@ type source struct {
 
 // place is where a value stands, and the key in front of it if it has one.
 type place struct {
-	key, val Pos
+	key, val position
 	plain    bool // a string that stands in the file just as it reads
 }
 
 // inside is the position of byte i of the string text that stands at p.
-func (p place) inside(text string, i int) Pos {
+func (p place) inside(text string, i int) position {
 	if !p.plain {
 		return p.val
 	}
-	return Pos{p.val.Line, p.val.Column + utf8.RuneCountInString(text[:i])}
+	return position{p.val.Line, p.val.Column + utf8.RuneCountInString(text[:i])}
 }
 
 // newSource begins a file in which nothing is wrong yet.
@@ -133,7 +134,7 @@ func newSource(name string) *source {
 }
 
 // add notes a problem; what it returns may get a hint before the next call.
-func (s *source) add(pos Pos, code, format string, args ...any) *Problem {
+func (s *source) add(pos position, code, format string, args ...any) *Problem {
 	if len(s.problems) > maxProblems {
 		return new(Problem)
 	}
@@ -146,13 +147,13 @@ func (s *source) add(pos Pos, code, format string, args ...any) *Problem {
 
 // val is the position of the value at path, or of the nearest part around it
 // that has one.
-func (s *source) val(path string) Pos {
+func (s *source) val(path string) position {
 	return s.find(path).val
 }
 
 // key is like val for the key in front of the value.
-func (s *source) key(path string) Pos {
-	if p := s.find(path); p.key != (Pos{}) {
+func (s *source) key(path string) position {
+	if p := s.find(path); p.key != (position{}) {
 		return p.key
 	}
 	return s.val(path)

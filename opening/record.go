@@ -9,7 +9,17 @@ import (
 
 // Record is one entry of a run in the ledger: a kind of spec/05 and its
 // payload in canonical JSON. Records hold all that is needed to go on with a
-// run, and what can be worked out from earlier ones is not repeated.
+// run, and what can be worked out from earlier ones is not repeated: inputs
+// follow from outputs, with maps from the parameters.
+//
+//	run.started                      once, first
+//	  node.started                   every attempt
+//	  action.requested, .decided     while the attempt runs
+//	  node.finished                  once for every node, also one that never ran
+//	run.finished, run.trace          once, together, last
+//
+// An attempt without a node.finished after it was either followed by another,
+// whose node.started says how it ended, or interrupted.
 type Record struct {
 	Kind    string
 	Payload json.RawMessage

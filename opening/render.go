@@ -18,8 +18,9 @@ const (
 	FormatJSON  = "json"  // the trace itself, in canonical JSON
 )
 
-// Render writes a trace in one of the formats. Whatever came from an agent has
-// its control characters escaped.
+// Render writes a trace in one of the formats. In text and in tables, whatever
+// came from an agent has its control characters escaped; JSON is for programs,
+// and escapes only what JSON must.
 func (t *Trace) Render(w io.Writer, format string) error {
 	out := &errWriter{w: w}
 	switch format {

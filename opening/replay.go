@@ -79,6 +79,12 @@ const replayTimeout = 30 * time.Second
 // nothing. An agent that is to be tried in place of the recorded one is the
 // executor's business. An error means that there is nothing to run, or that
 // ctx ended.
+//
+// Requests name no digest: a changed agent is to be compared, not refused. Of
+// an error the code and the exit status must be the same, but not the message,
+// and of the outputs all. What never reached an agent, was stopped from outside
+// or has an incomplete tape cannot be compared, and is said to be so rather
+// than counted as identical.
 func Replay(
 	ctx context.Context, t *Trace, exec Executor, opt ReplayOptions,
 ) (*ReplayReport, error) {

@@ -23,6 +23,21 @@ var (
 
 // runner is one run. Everything in it belongs to the goroutine of Run; the
 // goroutines of attempts, timers and the watch of actions only send to inbox.
+//
+// # Who ends when
+//
+// The goroutine of an attempt ends when its executor returns, which is soon
+// after its context ends; Run waits for all of them. Timers send and are done;
+// what they send after the end is thrown away because closed is. The watch ends
+// with close.
+//
+// # What comes before what
+//
+// An attempt sends its output and its crossings before its end, so that they
+// are reported before it. Decisions about actions come another way, and are
+// taken in before an end is settled. Within a turn of the loop the machine is
+// told first, then the store, then the sink, then executors: nobody hears of
+// what is not on record, and nothing runs that the record does not know of.
 type runner struct {
 	e   *Engine
 	p   *Plan
@@ -223,6 +238,7 @@ func (r *runner) stop(why Status) {
 	for _, a := range r.attempts {
 		if a != nil && a.cancel != nil {
 			a.cancel(errRunStopped)
+			a.timer.Stop() // a wait of days must not keep the run in memory
 		}
 	}
 }

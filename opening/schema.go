@@ -13,9 +13,16 @@ import (
 	"github.com/google/jsonschema-go/jsonschema"
 )
 
-// withSchema holds with maps against the JSON Schema of a manifest. It reads
-// maps, lists, types and enums itself, because the library stops at the first
-// mistake and does not say where it is, and hands the rest to the library.
+// withSchema holds with maps against the JSON Schema of a manifest (draft
+// 2020-12). The keywords that say where a mistake is are read here: type, enum,
+// minimum, maximum, properties, required, additionalProperties, items and $ref.
+// The library stops at the first mistake, does not say where it is, and picks
+// one by chance when there are several; it is given the keywords that are left,
+// and is not even loaded with a schema that has none.
+//
+// A value that came out of a template is checked like any other. One that could
+// not be filled in is passed over, together with every keyword that would have
+// to look at it.
 type withSchema struct {
 	root  *tree
 	err   error

@@ -22,7 +22,9 @@ type templateError struct {
 
 // parseTemplate cuts s at its templates. Only {{params.a.b}} is one; the same
 // without a parameter, with spaces or with anything else in it is a mistake,
-// so that a typing error never reaches an agent as text.
+// so that a typing error never reaches an agent as text. There is no way to
+// write {{ as text; braces that are not doubled are text, and so is a }} with
+// nothing before it.
 func parseTemplate(s string) (parts []part, err *templateError) {
 	off := 0
 	for {

@@ -11,12 +11,12 @@ import (
 // is wrong and gives ok = false otherwise.
 func readText(src *source, data []byte) (text string, ok bool) {
 	if len(data) > maxSource {
-		src.add(Pos{1, 1}, codeSize, "the file has %d bytes; an opening may have %d",
+		src.add(position{1, 1}, codeSize, "the file has %d bytes; an opening may have %d",
 			len(data), maxSource)
 		return "", false
 	}
 	if bytes.HasPrefix(data, []byte("\xff\xfe")) || bytes.HasPrefix(data, []byte("\xfe\xff")) {
-		src.add(Pos{1, 1}, codeText, "the file is UTF-16; openings are UTF-8")
+		src.add(position{1, 1}, codeText, "the file is UTF-16; openings are UTF-8")
 		return "", false
 	}
 	data = bytes.TrimPrefix(data, []byte("\xef\xbb\xbf")) // a byte order mark, legal in front
@@ -27,7 +27,7 @@ func readText(src *source, data []byte) (text string, ok bool) {
 		return "", false
 	}
 	if n := countIndicators(text); n > maxIndicators {
-		src.add(Pos{1, 1}, codeSize, "the file is too large: "+
+		src.add(position{1, 1}, codeSize, "the file is too large: "+
 			"it may hold %d of YAML's special characters and line ends, and has %d", maxIndicators, n)
 		return "", false
 	}
@@ -50,10 +50,10 @@ func findControl(text string) (int, string) {
 }
 
 // posOf is the position of byte i of text.
-func posOf(text string, i int) Pos {
+func posOf(text string, i int) position {
 	before := text[:i]
 	line := strings.Count(before, "\n") + 1
-	return Pos{line, utf8.RuneCountInString(before[strings.LastIndexByte(before, '\n')+1:]) + 1}
+	return position{line, utf8.RuneCountInString(before[strings.LastIndexByte(before, '\n')+1:]) + 1}
 }
 
 // indicators are the characters that can begin or end a token in YAML

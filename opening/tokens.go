@@ -6,6 +6,18 @@ import "github.com/goccy/go-yaml/token"
 // what openings do not use, which is also what makes YAML dangerous: aliases
 // (which multiply), merge keys, tags, directives and complex keys; and shapes
 // that the parser would spend too much on.
+//
+// Nesting is found without parsing. In brackets it is their number; outside, a
+// stack of the columns in which maps and lists began:
+//
+//	nodes:            map at 1
+//	  - id: a         map at 1, list at 3, map at 5
+//	    with:         map at 1, list at 3, map at 5
+//	      x: 1        map at 1, list at 3, map at 5, map at 7
+//	edges: []         map at 1
+//
+// A key or a dash closes all that began further right. Where the columns of a
+// file make no sense the stack may be off, and the parser gives up.
 type tokenGuard struct {
 	src   *source
 	open  []level

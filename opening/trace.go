@@ -40,7 +40,10 @@ type TraceNode struct {
 	FinalAttempt *Attempt `json:"final_attempt"`
 }
 
-// Attempt is the last attempt of a node, with all that went in and came out.
+// Attempt is the last attempt of a node, with all that went in and came out:
+// what the agent was told (with, inputs, budget; the seed and the ids are the
+// trace's), what it asked for and was answered, and what it gave. That is all
+// it can have seen, so it is all that a replay needs.
 type Attempt struct {
 	Attempt int                          `json:"attempt"`
 	Status  string                       `json:"status"` // rmp.StatusOK and so on

@@ -31,7 +31,7 @@ const (
 // does not show.
 type tree struct {
 	kind kind
-	pos  Pos
+	pos  position
 	// text is the value of a string, the canonical literal of a number, and
 	// "true" or "false" of a boolean.
 	text  string
@@ -44,7 +44,7 @@ type tree struct {
 // pair is one entry of a map.
 type pair struct {
 	key string
-	pos Pos
+	pos position
 	val *tree
 }
 
@@ -71,7 +71,7 @@ func (t *tree) get(key string) *tree {
 }
 
 // at is the position of byte i of a string's text, as near as it is known.
-func (t *tree) at(i int) Pos {
+func (t *tree) at(i int) position {
 	return place{val: t.pos, plain: t.plain}.inside(t.text, i)
 }
 
@@ -118,7 +118,7 @@ func appendString(dst []byte, s string) []byte {
 // cannot and gives nil.
 func parseJSON(src *source, raw []byte) *tree {
 	if len(raw) > 8*maxSource {
-		src.add(Pos{}, codeSize, "%d bytes of JSON; %d are allowed", len(raw), 8*maxSource)
+		src.add(position{}, codeSize, "%d bytes of JSON; %d are allowed", len(raw), 8*maxSource)
 		return nil
 	}
 	dec := jsontext.NewDecoder(bytes.NewReader(raw))
@@ -129,7 +129,7 @@ func parseJSON(src *source, raw []byte) *tree {
 		}
 		err = cmp.Or(err, errors.New("there is more than one value"))
 	}
-	src.add(Pos{}, codeSyntax, "not valid JSON: %s", visible(err.Error()))
+	src.add(position{}, codeSyntax, "not valid JSON: %s", visible(err.Error()))
 	return nil
 }
 
@@ -192,10 +192,10 @@ func readMap(dec *jsontext.Decoder, depth int) (*tree, error) {
 }
 
 // record notes where each part of the tree stands, under path.
-func (t *tree) record(src *source, path string, key Pos) {
+func (t *tree) record(src *source, path string, key position) {
 	src.places[path] = place{key: key, val: t.pos, plain: t.plain}
 	for i, item := range t.items {
-		item.record(src, path+"/"+strconv.Itoa(i), Pos{})
+		item.record(src, path+"/"+strconv.Itoa(i), position{})
 	}
 	for _, p := range t.pairs {
 		p.val.record(src, path+"/"+escapeSegment(p.key), p.pos)

@@ -134,7 +134,9 @@ func unview(raw json.RawMessage, pack []byte) (msgp.Raw, error) {
 }
 
 // view gives a MsgPack value in canonical JSON and, where that is not the whole
-// truth, also the value itself. What has no JSON form is null to look at.
+// truth, also the value itself. What has no JSON form is null to look at. Most
+// values of hostcalls are plain, so most traces hold everything once; the order
+// of keys is the one thing that a plain value may lose.
 func view(pack msgp.Raw) (raw json.RawMessage, whole []byte) {
 	if len(pack) == 0 {
 		return json.RawMessage("null"), nil

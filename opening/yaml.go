@@ -31,7 +31,7 @@ func parseYAML(src *source, data []byte) *tree {
 		return nil
 	}
 	if doc == nil {
-		src.add(Pos{1, 1}, codeEmpty, "the file is empty; an opening has version, name, nodes and edges")
+		src.add(position{1, 1}, codeEmpty, "the file is empty; an opening has version, name, nodes and edges")
 		return nil
 	}
 	c := &converter{src: src, lines: strings.Split(text, "\n"), runes: map[int][]rune{}}
@@ -70,7 +70,7 @@ type positioned interface {
 func reportSyntax(src *source, text string, err error) {
 	var at positioned
 	if !errors.As(err, &at) || at.GetToken() == nil || at.GetToken().Position == nil {
-		src.add(Pos{1, 1}, codeSyntax, "%s", visible(err.Error()))
+		src.add(position{1, 1}, codeSyntax, "%s", visible(err.Error()))
 		return
 	}
 	pos := tokenPos(at.GetToken())
@@ -91,11 +91,11 @@ func lineOf(text string, n int) string {
 }
 
 // tokenPos is the position of a token. Some that the parser makes up have none.
-func tokenPos(tk *token.Token) Pos {
+func tokenPos(tk *token.Token) position {
 	if tk == nil || tk.Position == nil {
-		return Pos{}
+		return position{}
 	}
-	return Pos{max(tk.Position.Line, 1), max(tk.Position.Column, 1)}
+	return position{max(tk.Position.Line, 1), max(tk.Position.Column, 1)}
 }
 
 // converter turns the parser's nodes into a tree.
@@ -124,7 +124,7 @@ func (c *converter) node(n ast.Node) *tree {
 	case ast.ScalarNode:
 		return c.scalar(n)
 	}
-	pos := Pos{1, 1}
+	pos := position{1, 1}
 	if n != nil {
 		pos = tokenPos(n.GetToken())
 	}
@@ -138,11 +138,11 @@ func (c *converter) mapping(n *ast.MappingNode) *tree {
 	if n.Start != nil {
 		t.pos = tokenPos(n.Start)
 	}
-	seen := map[string]Pos{}
+	seen := map[string]position{}
 	for _, v := range n.Values {
 		tk := v.Key.GetToken()
 		key, pos := tk.Value, tokenPos(tk)
-		if !n.IsFlowStyle && (t.pos == Pos{} || len(t.pairs) == 0) {
+		if !n.IsFlowStyle && (t.pos == position{} || len(t.pairs) == 0) {
 			t.pos = pos
 		}
 		if first, twice := seen[key]; twice {
@@ -157,7 +157,7 @@ func (c *converter) mapping(n *ast.MappingNode) *tree {
 
 // value is node for the value of a key: one that is not there is null and
 // stands where its key does.
-func (c *converter) value(n ast.Node, key Pos) *tree {
+func (c *converter) value(n ast.Node, key position) *tree {
 	if n == nil || n.GetToken() != nil && n.GetToken().Type == token.ImplicitNullType {
 		return &tree{kind: kindNull, pos: key}
 	}
