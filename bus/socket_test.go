@@ -447,7 +447,9 @@ func TestHandshake(t *testing.T) {
 		}, "protocol"},
 		{"silence", func(*rawClient) []byte { return nil }, "protocol"},
 		{"half a frame", func(r *rawClient) []byte { return hello("cli", "x", 0)(r)[:50] }, "protocol"},
-		{"http", func(*rawClient) []byte { return []byte("GET / HTTP/1.1\r\nHost: localhost\r\n\r\n" + string(make([]byte, 64))) }, "InvalidMagic"},
+		{"http", func(*rawClient) []byte {
+			return []byte("GET / HTTP/1.1\r\nHost: localhost\r\n\r\n" + string(make([]byte, 64)))
+		}, "InvalidMagic"},
 		{"large", func(r *rawClient) []byte { return hello("cli", string(make([]byte, 5000)), 0)(r) }, "BodyTooLarge"},
 		{"flags", func(r *rawClient) []byte {
 			b := hello("cli", "x", 0)(r)
