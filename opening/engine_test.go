@@ -214,6 +214,17 @@ func TestRun(t *testing.T) {
 		{"all_of that does not hold",
 			small("a", "", "success: {all_of: [exists(a.out), a.n >= 4]}"), map[string]act{"a": no},
 			"a:Succeeded", StatusError, "a.n >= 4 does not hold: a.n is 3"},
+		{"all_of that does not hold, and an agent that warned why",
+			small("a", "", "success: {all_of: [a.n >= 4]}"), map[string]act{
+				"a": func(ctx context.Context, req *Request, obs Observer) *Response {
+					resp := no(ctx, req, obs)
+					resp.Tape = []Hostcall{
+						{Op: "log", Args: json.RawMessage(`{"level":"warn","message":"only \u001b3 are there"}`)},
+						{Op: "log", Args: json.RawMessage(`{"level":"info","message":"bye"}`)},
+					}
+					return resp
+				}},
+			"a:Succeeded", StatusError, `a.n >= 4 does not hold: a.n is 3; a says: only \x1b3 are there`},
 		{"all_of on a skipped node goes back to the guard",
 			small("a; b; c", "a.ok == true -> b.in; b.out -> c.in", "success: {all_of: [c.ok == true]}"),
 			map[string]act{"a": no}, "a:Succeeded b:Skipped c:Skipped", StatusError,

@@ -68,6 +68,7 @@ type nodeState struct {
 	ports   map[string]json.RawMessage
 	status  string          // of the last attempt that ended
 	err     *rmp.AgentError // why that one was not a success
+	warned  string          // the last warning that the agent logged, for sentences
 }
 
 // The events of a machine.

@@ -4,8 +4,10 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"github.com/runloop-os/runloop/rmp"
+	"slices"
 	"strings"
+
+	"github.com/runloop-os/runloop/rmp"
 )
 
 // record adds a record to the batch.
@@ -84,6 +86,7 @@ func (r *runner) settled(i int) {
 		Status: status, Error: n.err, Reason: r.reason(i),
 	}
 	if a := r.attempts[i]; a != nil && a.resp != nil {
+		n.warned = lastWarning(a.resp.Tape)
 		rec.DurationMS = a.took.Milliseconds()
 		rec.Outputs, rec.OutputHash = a.resp.Ports, outputHash(a.resp.Ports)
 		rec.Digest, rec.Usage, rec.Budget = a.resp.Digest, &a.resp.Usage, &a.req.Budget
@@ -94,6 +97,21 @@ func (r *runner) settled(i int) {
 		Node: node.ID, Attempt: n.attempt, Status: status, DurationMS: rec.DurationMS,
 		OutputsHash: rec.OutputHash, Usage: rec.Usage, Error: n.err, Reason: rec.Reason,
 	}, "%s", r.sentence(i))
+}
+
+// lastWarning is what an agent logged last as a warning or an error. It is taken
+// from the tape, which is on record, and not from the log, which is not.
+func lastWarning(tape []Hostcall) string {
+	for _, call := range slices.Backward(tape) {
+		var l struct{ Level, Message string }
+		if call.Op != "log" || json.Unmarshal(call.Args, &l) != nil {
+			continue
+		}
+		if l.Level == levelWarn || l.Level == levelError {
+			return l.Message
+		}
+	}
+	return ""
 }
 
 // sentence says how a node ended.

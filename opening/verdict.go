@@ -66,14 +66,27 @@ func (m *machine) holds(e Expr) bool {
 
 // actual says what stands where the expression looks.
 func (m *machine) actual(e Expr) string {
-	if v, ok := m.value(e.Port); ok {
-		return fmt.Sprintf("%s is %s", e.Port, visible(cut(string(v))))
-	}
 	i := m.g.index[e.Port.Node]
+	if v, ok := m.value(e.Port); ok {
+		return fmt.Sprintf("%s is %s%s", e.Port, visible(cut(string(v))), m.said(i))
+	}
 	if m.nodes[i].state == Succeeded {
 		return fmt.Sprintf("%s succeeded without a value on %s", e.Port.Node, e.Port.Port)
 	}
 	return m.why(i)
+}
+
+// said repeats what the agent of a node warned of last: it knows best why its
+// output is not what was hoped for.
+func (m *machine) said(i int) string {
+	text := m.nodes[i].warned
+	if text == "" {
+		return ""
+	}
+	if len(text) > maxErrorShown {
+		text = strings.ToValidUTF8(text[:maxErrorShown], "") + "…"
+	}
+	return fmt.Sprintf("; %s says: %s", m.g.ids[i], visible(text))
 }
 
 // why says what became of a node that did not succeed. For a skipped one it

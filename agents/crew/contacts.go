@@ -42,12 +42,13 @@ func pick(query string, known []contact) contact {
 	if len(ranked) == 0 {
 		return contact{ContactID: "stub:" + slug(query), Name: query, Confidence: 0.1}
 	}
-	best := ranked[0]
-	others := ranked[1:min(len(ranked), runnersUpMax+1)]
-	if len(others) > 0 && others[0].Confidence >= best.Confidence {
-		best.Confidence = min(best.Confidence, ambiguous)
+	if len(ranked) > 1 && ranked[1].Confidence == ranked[0].Confidence {
+		for i := range ranked { // none of them is surely meant
+			ranked[i].Confidence = min(ranked[i].Confidence, ambiguous)
+		}
 	}
-	for _, o := range others {
+	best := ranked[0]
+	for _, o := range ranked[1:min(len(ranked), runnersUpMax+1)] {
 		best.RunnersUp = append(best.RunnersUp, runnerUp{
 			ContactID: o.ContactID, Name: o.Name, Org: o.Org, Confidence: o.Confidence,
 		})
