@@ -15,16 +15,18 @@ APPLETS := runloopd rlp agtop
 GUEST   := $(wildcard agents/crew/*.go wasm/guest/*.go)
 BUNDLES := $(wildcard agents/bundles/*/*)
 
-.PHONY: all agents run test race lint fmt generate bench install clean help FORCE
+.PHONY: all agents run test race lint fmt generate bench install uninstall clean help FORCE
 
+## all: build bin/runloop and its names
 all: bin/runloop $(APPLETS:%=bin/%)
 
 bin/runloop: agents FORCE
 	$(GO) build -trimpath -buildvcs=false -tags '$(TAGS)' -ldflags '$(LDFLAGS)' -o $@ .
 
-$(APPLETS:%=bin/%): bin/%:
+$(APPLETS:%=bin/%):
 	@mkdir -p bin && ln -sf runloop $@
 
+## agents: compile the built-in agents into agents/dist
 agents: agents/dist/.stamp
 
 agents/dist/crew.wasm: $(GUEST) go.mod
@@ -34,5 +36,58 @@ agents/dist/crew.wasm: $(GUEST) go.mod
 agents/dist/.stamp: agents/dist/crew.wasm $(BUNDLES) agents/stamp/main.go
 	$(GO) run ./agents/stamp agents/bundles agents/dist
 	@touch $@
+
+## run: import the sample people and notes, and have the crew write an email
+run: all
+	bin/rlp kb import testdata/people/people.vcf testdata/notes
+	bin/rlp run compose_email --local --yes --progress text -p recipient="Mara Lindqvist" -p topic="Q4 plan"
+
+## test: all tests
+test: agents
+	$(GO) test -tags '$(TAGS)' ./...
+
+## race: the same under the race detector
+race: agents
+	$(GO) test -race -tags '$(TAGS)' ./...
+
+## lint: formatting, vet, generated code, modules, import rules
+lint: agents
+	@unformatted=$$(gofmt -l $$(git ls-files '*.go')); \
+	  if [ -n "$$unformatted" ]; then echo "not gofmt-clean (make fmt):"; echo "$$unformatted"; exit 1; fi
+	$(GO) vet -tags '$(TAGS)' ./...
+	GOOS=wasip1 GOARCH=wasm CGO_ENABLED=0 $(GO) vet ./wasm/guest ./agents/crew ./wasm/testdata/probe
+	$(GO) mod tidy -diff
+	$(GO) test -tags '$(TAGS)' -run 'TestHouse|TestGenerated' ./runloop
+
+## fmt: format the code
+fmt:
+	gofmt -w $$(git ls-files '*.go')
+
+## generate: make the generated code anew
+generate:
+	$(GO) generate ./...
+
+## bench: measure, beside references, and print one table
+bench: all
+	$(GO) run ./testdata/bench/table
+
+## install: copy the binary and its names below PREFIX
+install: all
+	install -d $(DESTDIR)$(PREFIX)/bin
+	install -m 755 bin/runloop $(DESTDIR)$(PREFIX)/bin/runloop
+	for a in $(APPLETS); do ln -sf runloop $(DESTDIR)$(PREFIX)/bin/$$a; done
+
+## uninstall: take them away again
+uninstall:
+	rm -f $(DESTDIR)$(PREFIX)/bin/runloop $(APPLETS:%=$(DESTDIR)$(PREFIX)/bin/%)
+
+## clean: remove what was built
+clean:
+	rm -rf bin
+	find agents/dist -mindepth 1 ! -name README -delete
+
+## help: this list
+help:
+	@sed -n 's/^## //p' $(MAKEFILE_LIST)
 
 FORCE:

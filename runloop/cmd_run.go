@@ -30,7 +30,8 @@ JSON object a line.`,
 			&cli.StringFlag{Name: "prompt-env", Usage: "parameter prompt from the variable `VAR`"},
 			&cli.BoolFlag{Name: "yes", Usage: "approve external actions without asking; this is recorded"},
 			&cli.StringFlag{Name: "trace-out", Usage: "write the trace to `FILE` for rlp replay"},
-			&cli.BoolFlag{Name: "json", Usage: "print events as NDJSON, also on a terminal"},
+			&cli.StringFlag{Name: "progress", Usage: "`HOW` to show the run: auto, text, plain, json or none (RLP_PROGRESS)"},
+			&cli.BoolFlag{Name: "json", Usage: "short for --progress json"},
 			&cli.StringFlag{Name: "errors-format", Value: "table", Usage: "how mistakes in the opening are shown: table or json"},
 			&cli.StringFlag{Name: "agents-dir", Usage: "look for agents in `DIR` first"},
 			&cli.StringFlag{Name: "openings-dir", Usage: "look for openings in `DIR` first"},
@@ -44,7 +45,7 @@ JSON object a line.`,
 type runFlags struct {
 	ref          string
 	local, yes   bool
-	json         bool
+	progress     string
 	traceOut     string
 	errorsFormat string
 	agentsDir    string
@@ -55,8 +56,13 @@ type runFlags struct {
 }
 
 func runFlagsOf(c *cli.Context) *runFlags {
+	progress := c.String("progress")
+	if c.Bool("json") {
+		progress = progressJSON
+	}
 	return &runFlags{
-		ref: c.Args().First(), local: c.Bool("local"), yes: c.Bool("yes"), json: c.Bool("json"),
+		progress: progress,
+		ref:      c.Args().First(), local: c.Bool("local"), yes: c.Bool("yes"),
 		traceOut: c.String("trace-out"), errorsFormat: c.String("errors-format"),
 		agentsDir: c.String("agents-dir"), openingsDir: c.String("openings-dir"),
 		grants: c.StringSlice("grant"), extra: c.NArg() > 1,
@@ -157,7 +163,10 @@ func (o *IO) showProblems(err error, format string) error {
 func (s *session) runPlan(ctx context.Context, plan *opening.Plan, f *runFlags) error {
 	ctx, interrupted, stop := cancelOnInterrupt(ctx, s.io)
 	defer stop()
-	view := s.io.newRunView(f.json)
+	view, err := s.io.newRunView(f.progress)
+	if err != nil {
+		return err
+	}
 	ui, err := s.startDecider(ctx, plan, f.yes, view)
 	if err != nil {
 		return err

@@ -5,48 +5,96 @@ import (
 	"encoding/json"
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/runloop-os/runloop/opening"
 	"github.com/runloop-os/runloop/tui"
 )
 
-// runView shows a run: as a few lines that stay current on a terminal, or as
-// NDJSON, each event when it happens.
+// Ways to show a run, for --progress and RLP_PROGRESS.
+const (
+	progressAuto  = "auto"  // live on a terminal, NDJSON elsewhere
+	progressText  = "text"  // live on a terminal, plain lines elsewhere
+	progressPlain = "plain" // a line for each node that has ended, then the outputs
+	progressJSON  = "json"  // NDJSON: each event when it happens
+	progressNone  = "none"
+)
+
+// runView shows a run.
 type runView struct {
 	io     *IO
-	inline *tui.Inline // nil: NDJSON
+	mode   string
+	run    tui.Run     // what plain lines are made of
+	inline *tui.Inline // set for the live view
 	err    error       // the first failure to write
 }
 
-func (o *IO) newRunView(asJSON bool) *runView {
-	v := &runView{io: o}
-	if !asJSON && o.live() {
-		v.inline = tui.NewInline(o.Stdout, func() tui.Style {
-			return tui.Style{Width: o.width(o.Stdout, 80), Colour: o.colour(o.Stdout), Sanitize: printable}
-		})
+// newRunView picks the view that a flag, or the environment, asks for.
+func (o *IO) newRunView(progress string) (*runView, error) {
+	if progress == "" {
+		progress = orText(o.getenv("RLP_PROGRESS"), progressAuto)
 	}
-	return v
+	v := &runView{io: o, mode: progress}
+	switch progress {
+	case progressAuto, progressText:
+		switch {
+		case o.live():
+			v.inline = tui.NewInline(o.Stdout, v.style)
+		case progress == progressAuto:
+			v.mode = progressJSON
+		default:
+			v.mode = progressPlain
+		}
+	case progressPlain, progressJSON, progressNone:
+	default:
+		return nil, usageErrorf("--progress %q: auto, text, plain, json or none", progress)
+	}
+	return v, nil
+}
+
+func (v *runView) style() tui.Style {
+	return tui.Style{
+		Width: v.io.width(v.io.Stdout, 0), Colour: v.io.colour(v.io.Stdout), Sanitize: printable,
+	}
 }
 
 // event takes one event in. The engine calls it for one after the other.
 func (v *runView) event(ev opening.Event) {
-	if v.inline != nil {
-		e := tui.Event{
-			TSMillis: ev.TSMillis, TraceID: ev.TraceID, OpeningID: ev.OpeningID, Kind: ev.Kind,
-			Level: ev.Level, Message: ev.Message, Meta: ev.Meta,
+	var err error
+	switch {
+	case v.mode == progressJSON:
+		var line []byte
+		if line, err = json.Marshal(ev); err == nil {
+			_, err = v.io.Stdout.Write(append(line, '\n'))
 		}
-		if err := v.inline.Apply(&e); err != nil && v.err == nil {
-			v.err = err
-		}
-		return
-	}
-	line, err := json.Marshal(ev)
-	if err == nil {
-		_, err = v.io.Stdout.Write(append(line, '\n'))
+	case v.inline != nil:
+		err = v.inline.Apply(viewEvent(ev))
+	case v.mode == progressPlain:
+		err = v.plain(viewEvent(ev))
 	}
 	if err != nil && v.err == nil {
-		v.err = fmt.Errorf("writing events: %w", err)
+		v.err = fmt.Errorf("showing the run: %w", err)
 	}
+}
+
+func viewEvent(ev opening.Event) *tui.Event {
+	return &tui.Event{
+		TSMillis: ev.TSMillis, TraceID: ev.TraceID, OpeningID: ev.OpeningID, Kind: ev.Kind,
+		Level: ev.Level, Message: ev.Message, Meta: ev.Meta,
+	}
+}
+
+// plain writes a line when a node has ended.
+func (v *runView) plain(ev *tui.Event) error {
+	if err := v.run.Apply(ev); err != nil {
+		return err
+	}
+	node := v.run.Ended(ev)
+	if node == nil {
+		return nil
+	}
+	_, err := fmt.Fprintln(v.io.Stdout, tui.RenderNode(&v.run, node, time.Now(), v.style()))
+	return err
 }
 
 // pause gives the terminal to f.
@@ -58,13 +106,12 @@ func (v *runView) pause(f func()) {
 	v.inline.Pause(f)
 }
 
-// close ends the view; on a terminal, outputs and a summary follow.
+// close ends the view. For people, outputs and a summary follow.
 func (v *runView) close(report *opening.Report) error {
-	if v.inline == nil {
-		return v.err
+	if v.inline != nil {
+		v.inline.Close()
 	}
-	v.inline.Close()
-	if report == nil {
+	if report == nil || v.inline == nil && v.mode != progressPlain {
 		return v.err
 	}
 	w := bufio.NewWriter(v.io.Stdout)

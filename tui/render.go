@@ -30,17 +30,22 @@ var colours = map[string]string{
 // Render makes the lines of a run: a header and a line for each node.
 func Render(r *Run, now time.Time, s Style) []string {
 	lines := []string{s.cut(s.header(r, now))}
-	wide := 0
 	for _, n := range r.Nodes {
-		wide = max(wide, utf8.RuneCountInString(n.ID))
-	}
-	for _, n := range r.Nodes {
-		lines = append(lines, s.node(n, wide, now))
+		lines = append(lines, RenderNode(r, n, now, s))
 	}
 	if r.Waiting != "" && r.Status == "" {
 		lines = append(lines, s.cut("? "+s.Sanitize(r.Waiting)))
 	}
 	return lines
+}
+
+// RenderNode makes the line of one node of a run.
+func RenderNode(r *Run, n *Node, now time.Time, s Style) string {
+	wide := 0
+	for _, other := range r.Nodes {
+		wide = max(wide, utf8.RuneCountInString(other.ID))
+	}
+	return s.node(n, wide, now)
 }
 
 func (s Style) header(r *Run, now time.Time) string {

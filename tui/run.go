@@ -125,3 +125,12 @@ func (n *Node) apply(kind, message string, m *meta, at time.Time) {
 		}
 	}
 }
+
+// Ended is the node that an event which was applied says has ended, or nil.
+func (r *Run) Ended(e *Event) *Node {
+	var m meta
+	if e.Kind != "node.finished" || json.Unmarshal(e.Meta, &m) != nil {
+		return nil
+	}
+	return r.byID[m.Node]
+}
