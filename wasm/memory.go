@@ -84,7 +84,8 @@ func (p *memoryPool) reserve(module *ModuleInfo) (*guestMemory, error) {
 	}
 	if err != nil {
 		m.Release()
-		return nil, &MemoryError{CodeMemoryUnavailable, "no address space for a guest's memory: " + err.Error()}
+		return nil, &MemoryError{CodeMemoryUnavailable,
+			"no address space for a guest's memory: " + err.Error()}
 	}
 	return m, nil
 }

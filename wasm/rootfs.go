@@ -3,6 +3,7 @@ package wasm
 import (
 	"io/fs"
 	"os"
+	"strings"
 
 	"github.com/tetratelabs/wazero/experimental/sys"
 	wasisys "github.com/tetratelabs/wazero/sys"
@@ -72,15 +73,20 @@ func (r *rootFS) changes(p string) (rel string, slash bool, errno sys.Errno) {
 // OpenFile implements sys.FS. The mode of a new file is perm, less umask.
 func (r *rootFS) OpenFile(p string, flag sys.Oflag, perm fs.FileMode) (sys.File, sys.Errno) {
 	f, errno := r.openFile(p, flag, perm)
-	if errno != 0 && p == "." {
-		// wazero opens the root when it is first used and panics on anything
-		// but ENOENT.
-		return nil, sys.ENOENT
-	}
 	if errno != 0 {
-		return nil, errno
+		return nil, openErrno(p, flag, perm, errno)
 	}
 	return f, 0
+}
+
+// openErrno is what a failure to open is reported as. wazero itself opens the
+// root when it is first used, the only call with no mode at all, and panics on
+// anything but ENOENT.
+func openErrno(p string, flag sys.Oflag, perm fs.FileMode, errno sys.Errno) sys.Errno {
+	if p == "." && flag == sys.O_RDONLY && perm == 0 {
+		return sys.ENOENT
+	}
+	return errno
 }
 
 func (r *rootFS) openFile(p string, flag sys.Oflag, perm fs.FileMode) (*rootFile, sys.Errno) {
@@ -244,10 +250,22 @@ func (r *rootFS) remove(rel string, flags int) sys.Errno {
 }
 
 // Link implements sys.FS: guests make no links.
-func (r *rootFS) Link(string, string) sys.Errno { return sys.EPERM }
+func (r *rootFS) Link(_, p string) sys.Errno { return r.noLink(p) }
 
 // Symlink implements sys.FS: guests make no links.
-func (r *rootFS) Symlink(string, string) sys.Errno { return sys.EPERM }
+func (r *rootFS) Symlink(_, p string) sys.Errno { return r.noLink(p) }
+
+// noLink refuses to make a link, for the reason that would come first if
+// links could be made.
+func (r *rootFS) noLink(p string) sys.Errno {
+	switch _, errno := r.stat(p, false); {
+	case errno == 0:
+		return sys.EEXIST
+	case errno == sys.ENOENT && strings.HasSuffix(p, "/"), errno == sys.ENOTDIR:
+		return errno
+	}
+	return sys.EPERM
+}
 
 // Readlink implements sys.FS. The target of an absolute link would tell the
 // guest about the host and could not be followed anyway.

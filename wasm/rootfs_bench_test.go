@@ -78,21 +78,16 @@ func benchCreate(b *testing.B, fsys sys.FS) {
 
 func benchPread(b *testing.B, fsys sys.FS, path string) {
 	f, errno := fsys.OpenFile(path, 0, 0)
-	if errno != 0 {
-		b.Fatal(errno)
-	}
-	defer f.Close()
-	buf := make([]byte, 4096)
-	b.SetBytes(int64(len(buf)))
-	for b.Loop() {
-		if n, errno := f.Pread(buf, 0); n != len(buf) {
-			b.Fatal(n, errno)
-		}
-	}
+	benchIO(b, f, errno, func(buf []byte) (int, sys.Errno) { return f.Pread(buf, 0) })
 }
 
 func benchWrite(b *testing.B, fsys sys.FS) {
 	f, errno := fsys.OpenFile("written", rwCreate, 0o600)
+	benchIO(b, f, errno, func(buf []byte) (int, sys.Errno) { return f.Pwrite(buf, 0) })
+}
+
+// benchIO moves 4 KiB at a time.
+func benchIO(b *testing.B, f sys.File, errno sys.Errno, call dataFunc) {
 	if errno != 0 {
 		b.Fatal(errno)
 	}
@@ -100,7 +95,7 @@ func benchWrite(b *testing.B, fsys sys.FS) {
 	buf := make([]byte, 4096)
 	b.SetBytes(int64(len(buf)))
 	for b.Loop() {
-		if n, errno := f.Pwrite(buf, 0); n != len(buf) {
+		if n, errno := call(buf); n != len(buf) {
 			b.Fatal(n, errno)
 		}
 	}

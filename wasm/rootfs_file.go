@@ -312,7 +312,8 @@ func (f *rootFile) Utimens(atim, mtim int64) sys.Errno {
 	ts := toTimespecs(atim, mtim)
 	// utimensat(2) without a path is futimens(3); the unix package has no name
 	// for it.
-	_, _, e := unix.Syscall6(unix.SYS_UTIMENSAT, uintptr(f.fd), 0, uintptr(unsafe.Pointer(&ts[0])), 0, 0, 0)
+	_, _, e := unix.Syscall6(unix.SYS_UTIMENSAT,
+		uintptr(f.fd), 0, uintptr(unsafe.Pointer(&ts[0])), 0, 0, 0)
 	if e != 0 {
 		return toErrno(e)
 	}

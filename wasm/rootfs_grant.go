@@ -114,10 +114,14 @@ func sortedKeys[V any](m map[string]V) []string {
 	return keys
 }
 
+// fileGrants are granted files by directory and name, and whether they may be
+// written.
+type fileGrants map[string]map[string]bool
+
 // sortGrants separates directories from files, the latter by directory. The
 // same path granted twice may be written if one of the grants says so.
-func sortGrants(grants []fsGrant) (dirs map[string]bool, files map[string]map[string]bool, err error) {
-	dirs, files = map[string]bool{}, map[string]map[string]bool{}
+func sortGrants(grants []fsGrant) (dirs map[string]bool, files fileGrants, err error) {
+	dirs, files = map[string]bool{}, fileGrants{}
 	for _, g := range grants {
 		isDir, err := grantKind(g.Path)
 		if err != nil {
@@ -144,7 +148,7 @@ func sortGrants(grants []fsGrant) (dirs map[string]bool, files map[string]map[st
 
 // mergeFile drops a file that is granted with a directory around it anyway.
 // Two mounts for one directory would hide each other.
-func mergeFile(g fsGrant, dirs map[string]bool, files map[string]map[string]bool) error {
+func mergeFile(g fsGrant, dirs map[string]bool, files fileGrants) error {
 	dir, name := filepath.Split(g.Path)
 	dir = filepath.Clean(dir)
 	if _, isFile := files[dir][name]; !isFile {
@@ -154,7 +158,8 @@ func mergeFile(g fsGrant, dirs map[string]bool, files map[string]map[string]bool
 		write, granted := dirs[around]
 		if granted && files[dir][name] && !write {
 			return &GrantError{CodeGrantConflict, g.Path,
-				"may be written while its directory may only be read: grant the directory with write, or only the file"}
+				"may be written while its directory may only be read: " +
+					"grant the directory with write, or only the file"}
 		}
 		if granted {
 			delete(files[dir], name)
@@ -173,7 +178,8 @@ func mergeFile(g fsGrant, dirs map[string]bool, files map[string]map[string]bool
 func grantKind(path string) (isDir bool, err error) {
 	if !filepath.IsAbs(path) || filepath.Clean(path) != path || !utf8.ValidString(path) ||
 		strings.ContainsFunc(path, func(r rune) bool { return r < ' ' || r == 0x7f }) {
-		return false, &GrantError{CodeGrantPath, path, "must be an absolute path without dots, double slashes or control characters"}
+		return false, &GrantError{CodeGrantPath, path,
+			"must be an absolute path without dots, double slashes or control characters"}
 	}
 	var st unix.Stat_t
 	if err := retry(func() error { return unix.Lstat(path, &st) }); err != nil {

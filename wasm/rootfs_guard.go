@@ -39,7 +39,17 @@ func guardError(path, relation string) error {
 
 // ancestors lists a directory and everything above it, up to the top.
 func ancestors(dir int) (ids []fileID, err error) {
-	fd := dir
+	err = ascend(dir, func(_ int, id fileID) bool {
+		ids = append(ids, id)
+		return true
+	})
+	return ids, err
+}
+
+// ascend visits an open directory, the one it lies in, and so on, until visit
+// says no or the top is reached, which is its own parent.
+func ascend(dir int, visit func(fd int, id fileID) bool) error {
+	fd, below := dir, fileID{}
 	defer func() {
 		if fd != dir {
 			_ = unix.Close(fd)
@@ -48,21 +58,20 @@ func ancestors(dir int) (ids []fileID, err error) {
 	for {
 		st, err := fstat(fd)
 		if err != nil {
-			return nil, err
+			return err
 		}
 		id := idOf(&st)
-		if len(ids) > 0 && ids[len(ids)-1] == id {
-			return ids, nil
+		if id == below || !visit(fd, id) {
+			return nil
 		}
-		ids = append(ids, id)
 		up, err := openAt(fd, "..", unix.O_PATH|unix.O_DIRECTORY, 0)
 		if err != nil {
-			return nil, err
+			return err
 		}
 		if fd != dir {
 			_ = unix.Close(fd)
 		}
-		fd = up
+		fd, below = up, id
 	}
 }
 

@@ -102,7 +102,7 @@ func TestHonestGuest(t *testing.T) {
 	if err := os.WriteFile(dir+"/notes/todo.txt", []byte("milk"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	quota := testQuota()
+	quota := newFSQuota(defaultFSLimits())
 	run := runGuest(t, goGuest(t, goFiles), map[string]sys.FS{
 		"/work":  openRoot(t, fsGrant{Path: dir + "/work", Write: true}, nil, quota),
 		"/notes": openRoot(t, fsGrant{Path: dir + "/notes"}, nil, quota),

@@ -122,36 +122,22 @@ func (r *rootFS) onlySpot(dir, name string) (fsSpot, sys.Errno) {
 // directory itself and not at a name, so that no renaming in between can lead
 // it astray: it ends at the root, or the directory is not in it.
 func (r *rootFS) climb(dir int) sys.Errno {
-	fd, from := dir, fileID{}
-	defer func() {
-		if fd != dir {
-			_ = unix.Close(fd)
+	errno := errnoOutside
+	err := ascend(dir, func(fd int, id fileID) bool {
+		if id == r.id {
+			errno = 0
+			return false
 		}
-	}()
-	for {
-		st, err := fstat(fd)
-		if err != nil {
-			return toErrno(err)
+		if guarded := r.allowed(fd, id); guarded != 0 {
+			errno = guarded
+			return false
 		}
-		id := idOf(&st)
-		switch {
-		case id == r.id:
-			return 0
-		case id == from: // the top of the file system
-			return errnoOutside
-		}
-		if errno := r.allowed(fd, id); errno != 0 {
-			return errno
-		}
-		up, err := openAt(fd, "..", unix.O_PATH|unix.O_DIRECTORY, 0)
-		if err != nil {
-			return toErrno(err)
-		}
-		if fd != dir {
-			_ = unix.Close(fd)
-		}
-		fd, from = up, id
+		return true
+	})
+	if err != nil {
+		return toErrno(err)
 	}
+	return errno
 }
 
 // allowed refuses what is the host's own and what lies on a file system that

@@ -1,6 +1,8 @@
 package wasm
 
 import (
+	"io/fs"
+
 	"github.com/tetratelabs/wazero/experimental/sys"
 	wasisys "github.com/tetratelabs/wazero/sys"
 )
@@ -32,6 +34,9 @@ func replayTape(next fsNextFunc) *fsTape { return &fsTape{next: next} }
 // mount puts the tape in front of a file system. In a replay inner is not used
 // and may be nil. The path tells the roots of an instance apart.
 func (t *fsTape) mount(path string, inner sys.FS) sys.FS {
+	if t.next != nil {
+		inner = sys.UnimplementedFS{}
+	}
 	return &tapeFS{tape: t, inner: inner, path: path}
 }
 
@@ -86,7 +91,7 @@ type fsDirent struct {
 }
 
 // do carries out one operation: live, and then recorded, or from the tape.
-func (t *fsTape) do(op string, args fsArgs, live func(*fsResult) sys.Errno) (fsResult, sys.Errno) {
+func (t *fsTape) do(op string, args fsArgs, live tapeCall) (fsResult, sys.Errno) {
 	var res fsResult
 	if t.next == nil {
 		res.Errno = errnoName(live(&res))
@@ -142,7 +147,7 @@ func (s *fsStat) stat() (st wasisys.Stat_t) {
 		return st
 	}
 	return wasisys.Stat_t{
-		Dev: s.Dev, Ino: s.Ino, Mode: modeOf(s.Mode), Nlink: s.Nlink,
+		Dev: s.Dev, Ino: s.Ino, Mode: fs.FileMode(s.Mode), Nlink: s.Nlink,
 		Size: s.Size, Atim: s.Atim, Mtim: s.Mtim, Ctim: s.Ctim,
 	}
 }

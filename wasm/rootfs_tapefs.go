@@ -3,13 +3,15 @@ package wasm
 import (
 	"bytes"
 	"io/fs"
+	"strings"
 
 	"github.com/tetratelabs/wazero/experimental/sys"
 	wasisys "github.com/tetratelabs/wazero/sys"
 	"lukechampine.com/blake3"
 )
 
-// tapeFS is a file system behind a tape.
+// tapeFS is a file system behind a tape. In a replay its inner file system and
+// files do nothing, and are not asked.
 type tapeFS struct {
 	tape  *fsTape
 	inner sys.FS
@@ -22,7 +24,7 @@ var _ sys.FS = (*tapeFS)(nil)
 // that asking for it later needs no operation.
 func (t *tapeFS) OpenFile(path string, flag sys.Oflag, perm fs.FileMode) (sys.File, sys.Errno) {
 	args := fsArgs{Root: t.path, Path: path, Flag: uint32(flag), Perm: uint32(perm)}
-	var inner sys.File
+	var inner sys.File = sys.UnimplementedFile{}
 	res, errno := t.tape.do("fs.open", args, func(res *fsResult) (errno sys.Errno) {
 		if inner, errno = t.inner.OpenFile(path, flag, perm); errno != 0 {
 			return errno
@@ -33,26 +35,26 @@ func (t *tapeFS) OpenFile(path string, flag sys.Oflag, perm fs.FileMode) (sys.Fi
 		res.Ino, _ = inner.Ino()
 		return 0
 	})
-	switch {
-	case errno != 0 && path == ".":
-		return nil, sys.ENOENT // see rootFS.OpenFile
-	case errno != 0:
-		return nil, errno
+	if errno != 0 {
+		return nil, openErrno(path, flag, perm, errno)
 	}
 	t.tape.files = res.File
 	return &tapeFile{tape: t.tape, inner: inner, open: res, append: flag&sys.O_APPEND != 0}, 0
 }
 
-// path1 carries out an operation on one path that answers nothing but an error.
-func (t *tapeFS) path1(op string, args fsArgs, live func() sys.Errno) sys.Errno {
+// plain carries out an operation that answers nothing but an error.
+func (t *tapeFS) plain(op string, args fsArgs, live func() sys.Errno) sys.Errno {
 	args.Root = t.path
 	_, errno := t.tape.do(op, args, func(*fsResult) sys.Errno { return live() })
 	return errno
 }
 
-// metadata carries out Stat or Lstat.
-func (t *tapeFS) metadata(op, path string, live func(string) (wasisys.Stat_t, sys.Errno)) (wasisys.Stat_t, sys.Errno) {
-	res, errno := t.tape.do(op, fsArgs{Root: t.path, Path: path}, func(res *fsResult) sys.Errno {
+// statFunc is Stat or Lstat.
+type statFunc func(path string) (wasisys.Stat_t, sys.Errno)
+
+func (t *tapeFS) stat(op, path string, live statFunc) (wasisys.Stat_t, sys.Errno) {
+	args := fsArgs{Root: t.path, Path: path}
+	res, errno := t.tape.do(op, args, func(res *fsResult) sys.Errno {
 		st, errno := live(path)
 		res.Stat = fromStat(st)
 		return errno
@@ -62,56 +64,61 @@ func (t *tapeFS) metadata(op, path string, live func(string) (wasisys.Stat_t, sy
 
 // Lstat implements sys.FS.
 func (t *tapeFS) Lstat(path string) (wasisys.Stat_t, sys.Errno) {
-	return t.metadata("fs.lstat", path, func(p string) (wasisys.Stat_t, sys.Errno) { return t.inner.Lstat(p) })
+	return t.stat("fs.lstat", path, t.inner.Lstat)
 }
 
 // Stat implements sys.FS.
 func (t *tapeFS) Stat(path string) (wasisys.Stat_t, sys.Errno) {
-	return t.metadata("fs.stat", path, func(p string) (wasisys.Stat_t, sys.Errno) { return t.inner.Stat(p) })
+	return t.stat("fs.stat", path, t.inner.Stat)
 }
 
 // Mkdir implements sys.FS.
 func (t *tapeFS) Mkdir(path string, perm fs.FileMode) sys.Errno {
 	args := fsArgs{Path: path, Perm: uint32(perm)}
-	return t.path1("fs.mkdir", args, func() sys.Errno { return t.inner.Mkdir(path, perm) })
+	return t.plain("fs.mkdir", args, func() sys.Errno { return t.inner.Mkdir(path, perm) })
 }
 
 // Chmod implements sys.FS.
 func (t *tapeFS) Chmod(path string, perm fs.FileMode) sys.Errno {
 	args := fsArgs{Path: path, Perm: uint32(perm)}
-	return t.path1("fs.chmod", args, func() sys.Errno { return t.inner.Chmod(path, perm) })
+	return t.plain("fs.chmod", args, func() sys.Errno { return t.inner.Chmod(path, perm) })
 }
 
 // Rename implements sys.FS.
 func (t *tapeFS) Rename(from, to string) sys.Errno {
-	return t.path1("fs.rename", fsArgs{Path: from, To: to}, func() sys.Errno { return t.inner.Rename(from, to) })
+	args := fsArgs{Path: from, To: to}
+	return t.plain("fs.rename", args, func() sys.Errno { return t.inner.Rename(from, to) })
 }
 
 // Rmdir implements sys.FS.
 func (t *tapeFS) Rmdir(path string) sys.Errno {
-	return t.path1("fs.rmdir", fsArgs{Path: path}, func() sys.Errno { return t.inner.Rmdir(path) })
+	args := fsArgs{Path: path}
+	return t.plain("fs.rmdir", args, func() sys.Errno { return t.inner.Rmdir(path) })
 }
 
 // Unlink implements sys.FS.
 func (t *tapeFS) Unlink(path string) sys.Errno {
-	return t.path1("fs.unlink", fsArgs{Path: path}, func() sys.Errno { return t.inner.Unlink(path) })
+	args := fsArgs{Path: path}
+	return t.plain("fs.unlink", args, func() sys.Errno { return t.inner.Unlink(path) })
 }
 
 // Link implements sys.FS.
 func (t *tapeFS) Link(from, to string) sys.Errno {
-	return t.path1("fs.link", fsArgs{Path: from, To: to}, func() sys.Errno { return t.inner.Link(from, to) })
+	args := fsArgs{Path: from, To: to}
+	return t.plain("fs.link", args, func() sys.Errno { return t.inner.Link(from, to) })
 }
 
-// Symlink implements sys.FS. The target is guest memory; the recording gets
-// its own copy.
+// Symlink implements sys.FS. The target is guest memory; the recording gets a
+// copy.
 func (t *tapeFS) Symlink(target, path string) sys.Errno {
-	args := fsArgs{Path: path, To: string([]byte(target))}
-	return t.path1("fs.symlink", args, func() sys.Errno { return t.inner.Symlink(target, path) })
+	args := fsArgs{Path: path, To: strings.Clone(target)}
+	return t.plain("fs.symlink", args, func() sys.Errno { return t.inner.Symlink(target, path) })
 }
 
 // Readlink implements sys.FS.
 func (t *tapeFS) Readlink(path string) (string, sys.Errno) {
-	res, errno := t.tape.do("fs.readlink", fsArgs{Root: t.path, Path: path}, func(res *fsResult) (errno sys.Errno) {
+	args := fsArgs{Root: t.path, Path: path}
+	res, errno := t.tape.do("fs.readlink", args, func(res *fsResult) (errno sys.Errno) {
 		res.Text, errno = t.inner.Readlink(path)
 		return errno
 	})
@@ -121,7 +128,7 @@ func (t *tapeFS) Readlink(path string) (string, sys.Errno) {
 // Utimens implements sys.FS.
 func (t *tapeFS) Utimens(path string, atim, mtim int64) sys.Errno {
 	args := fsArgs{Path: path, Atim: atim, Mtim: mtim}
-	return t.path1("fs.utimens", args, func() sys.Errno { return t.inner.Utimens(path, atim, mtim) })
+	return t.plain("fs.utimens", args, func() sys.Errno { return t.inner.Utimens(path, atim, mtim) })
 }
 
 // tapeFile is an open file behind a tape.
@@ -130,13 +137,15 @@ type tapeFile struct {
 	inner  sys.File
 	open   fsResult // of the fs.open that made it
 	append bool
-	closed bool
 }
 
 var _ sys.File = (*tapeFile)(nil)
 
-// do carries out an operation on the file.
-func (f *tapeFile) do(op string, args fsArgs, live func(*fsResult) sys.Errno) (fsResult, sys.Errno) {
+// tapeCall carries out an operation and fills in what it answers.
+type tapeCall func(*fsResult) sys.Errno
+
+// do puts an operation on the file on the tape.
+func (f *tapeFile) do(op string, args fsArgs, live tapeCall) (fsResult, sys.Errno) {
 	args.File = f.open.File
 	return f.tape.do(op, args, live)
 }
@@ -161,7 +170,8 @@ func (f *tapeFile) IsAppend() bool { return f.append }
 
 // SetAppend implements sys.File.
 func (f *tapeFile) SetAppend(on bool) sys.Errno {
-	errno := f.plain("fs.set_append", fsArgs{On: on}, func() sys.Errno { return f.inner.SetAppend(on) })
+	args := fsArgs{On: on}
+	errno := f.plain("fs.set_append", args, func() sys.Errno { return f.inner.SetAppend(on) })
 	if errno == 0 {
 		f.append = on
 	}
@@ -178,9 +188,12 @@ func (f *tapeFile) Stat() (wasisys.Stat_t, sys.Errno) {
 	return res.Stat.stat(), errno
 }
 
+// dataFunc reads into, or writes from, a part of guest memory.
+type dataFunc func(buf []byte) (int, sys.Errno)
+
 // read carries out Read or Pread. The recording holds the data.
-func (f *tapeFile) read(op string, args fsArgs, buf []byte, live func([]byte) (int, sys.Errno)) (int, sys.Errno) {
-	args.Len = len(buf)
+func (f *tapeFile) read(op string, off int64, buf []byte, live dataFunc) (int, sys.Errno) {
+	args := fsArgs{Off: off, Len: len(buf)}
 	res, errno := f.do(op, args, func(res *fsResult) sys.Errno {
 		n, errno := live(buf)
 		res.Data = bytes.Clone(buf[:n])
@@ -194,19 +207,20 @@ func (f *tapeFile) read(op string, args fsArgs, buf []byte, live func([]byte) (i
 
 // Read implements sys.File.
 func (f *tapeFile) Read(buf []byte) (int, sys.Errno) {
-	return f.read("fs.read", fsArgs{}, buf, func(b []byte) (int, sys.Errno) { return f.inner.Read(b) })
+	return f.read("fs.read", 0, buf, f.inner.Read)
 }
 
 // Pread implements sys.File.
 func (f *tapeFile) Pread(buf []byte, off int64) (int, sys.Errno) {
-	return f.read("fs.pread", fsArgs{Off: off}, buf, func(b []byte) (int, sys.Errno) { return f.inner.Pread(b, off) })
+	live := func(b []byte) (int, sys.Errno) { return f.inner.Pread(b, off) }
+	return f.read("fs.pread", off, buf, live)
 }
 
 // write carries out Write or Pwrite. The recording holds a digest, enough to
 // notice that a replay writes something else.
-func (f *tapeFile) write(op string, args fsArgs, buf []byte, live func([]byte) (int, sys.Errno)) (int, sys.Errno) {
+func (f *tapeFile) write(op string, off int64, buf []byte, live dataFunc) (int, sys.Errno) {
 	sum := blake3.Sum256(buf)
-	args.Len, args.Sum = len(buf), sum[:]
+	args := fsArgs{Off: off, Len: len(buf), Sum: sum[:]}
 	res, errno := f.do(op, args, func(res *fsResult) sys.Errno {
 		n, errno := live(buf)
 		res.N = int64(n)
@@ -220,17 +234,19 @@ func (f *tapeFile) write(op string, args fsArgs, buf []byte, live func([]byte) (
 
 // Write implements sys.File.
 func (f *tapeFile) Write(buf []byte) (int, sys.Errno) {
-	return f.write("fs.write", fsArgs{}, buf, func(b []byte) (int, sys.Errno) { return f.inner.Write(b) })
+	return f.write("fs.write", 0, buf, f.inner.Write)
 }
 
 // Pwrite implements sys.File.
 func (f *tapeFile) Pwrite(buf []byte, off int64) (int, sys.Errno) {
-	return f.write("fs.pwrite", fsArgs{Off: off}, buf, func(b []byte) (int, sys.Errno) { return f.inner.Pwrite(b, off) })
+	live := func(b []byte) (int, sys.Errno) { return f.inner.Pwrite(b, off) }
+	return f.write("fs.pwrite", off, buf, live)
 }
 
 // Seek implements sys.File.
 func (f *tapeFile) Seek(offset fileOffset, whence int) (fileOffset, sys.Errno) {
-	res, errno := f.do("fs.seek", fsArgs{Off: offset, Whence: whence}, func(res *fsResult) (errno sys.Errno) {
+	args := fsArgs{Off: offset, Whence: whence}
+	res, errno := f.do("fs.seek", args, func(res *fsResult) (errno sys.Errno) {
 		res.N, errno = f.inner.Seek(offset, whence)
 		return errno
 	})
@@ -248,24 +264,23 @@ func (f *tapeFile) Readdir(n int) ([]sys.Dirent, sys.Errno) {
 	})
 	names := make([]sys.Dirent, 0, len(res.Names))
 	for _, d := range res.Names {
-		names = append(names, sys.Dirent{Name: d.Name, Ino: d.Ino, Type: modeOf(d.Type)})
+		names = append(names, sys.Dirent{Name: d.Name, Ino: d.Ino, Type: fs.FileMode(d.Type)})
 	}
 	return names, errno
 }
 
 // Truncate implements sys.File.
 func (f *tapeFile) Truncate(size int64) sys.Errno {
-	return f.plain("fs.truncate", fsArgs{Off: size}, func() sys.Errno { return f.inner.Truncate(size) })
+	args := fsArgs{Off: size}
+	return f.plain("fs.truncate", args, func() sys.Errno { return f.inner.Truncate(size) })
 }
 
 // Sync implements sys.File.
-func (f *tapeFile) Sync() sys.Errno {
-	return f.plain("fs.sync", fsArgs{}, func() sys.Errno { return f.inner.Sync() })
-}
+func (f *tapeFile) Sync() sys.Errno { return f.plain("fs.sync", fsArgs{}, f.inner.Sync) }
 
 // Datasync implements sys.File.
 func (f *tapeFile) Datasync() sys.Errno {
-	return f.plain("fs.datasync", fsArgs{}, func() sys.Errno { return f.inner.Datasync() })
+	return f.plain("fs.datasync", fsArgs{}, f.inner.Datasync)
 }
 
 // Utimens implements sys.File.
@@ -276,12 +291,4 @@ func (f *tapeFile) Utimens(atim, mtim int64) sys.Errno {
 
 // Close implements sys.File. It is not on the tape: files that a guest leaves
 // open are closed after it has ended, when there is nothing to replay.
-func (f *tapeFile) Close() sys.Errno {
-	if f.closed || f.inner == nil {
-		return 0
-	}
-	f.closed = true
-	return f.inner.Close()
-}
-
-func modeOf(mode uint32) fs.FileMode { return fs.FileMode(mode) }
+func (f *tapeFile) Close() sys.Errno { return f.inner.Close() }

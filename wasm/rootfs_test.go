@@ -132,6 +132,9 @@ func TestErrnos(t *testing.T) {
 		{"rename onto a directory", r.Rename("inside.txt", "sub"), sys.EISDIR},
 		{"symlink", r.Symlink("inside.txt", "s"), sys.EPERM},
 		{"link", r.Link("inside.txt", "h"), sys.EPERM},
+		{"symlink in place of a file", r.Symlink("x", "inside.txt"), sys.EEXIST},
+		{"symlink with a slash", r.Symlink("x", "new/"), sys.ENOENT},
+		{"symlink in place of a file, with a slash", r.Symlink("x", "inside.txt/"), sys.ENOTDIR},
 		{"chmod", r.Chmod("inside.txt", 0o777), sys.EPERM},
 		{"utimens through a link out", r.Utimens("planted_rel", 1, 1), sys.EPERM},
 		{"utimens of a file as directory", r.Utimens("inside.txt/", 1, 1), sys.ENOTDIR},
@@ -365,8 +368,11 @@ func TestFileQuota(t *testing.T) {
 	if errno := errnoOfOpen(r, "inside.txt", 0); errno != sys.EAGAIN {
 		t.Errorf("third open file: %v", errno)
 	}
-	if errno := errnoOfOpen(r, ".", 0); errno != sys.ENOENT {
+	if errno := errnoOfOpen(r, ".", 0); errno != sys.EAGAIN {
 		t.Errorf("the root, when nothing more may be opened: %v", errno)
+	}
+	if _, errno := r.OpenFile(".", 0, 0); errno != sys.ENOENT {
+		t.Errorf("the root, opened by wazero: %v", errno)
 	}
 	_, _ = a.Close(), c.Close()
 	if errno := r.Mkdir("second", 0o700); errno != 0 {

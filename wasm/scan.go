@@ -175,7 +175,7 @@ func (m *ModuleInfo) Export(name string) (ModuleExport, bool) {
 func Scan(module []byte, limits ScanLimits) (*ModuleInfo, error) {
 	s := newScanner(module, limits)
 	if len(module) > limits.ModuleBytes {
-		s.failAt(0, CodeLimit, "module is %d bytes, at most %d are allowed", len(module), limits.ModuleBytes)
+		s.over(0, "bytes of the module", len(module), limits.ModuleBytes)
 	}
 	s.header()
 	for s.more() {

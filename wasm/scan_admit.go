@@ -60,7 +60,8 @@ func (m *ModuleInfo) Admit(known KnownFunc) (Life, error) {
 		return 0, err
 	}
 	if e, ok := m.Export(exportMemory); !ok || e.Kind != api.ExternTypeMemory || !m.HasMemory {
-		return 0, refuse(CodeNoMemory, e.Offset, "the module exports no memory of its own named %q", exportMemory)
+		return 0, refuse(CodeNoMemory, e.Offset,
+			"the module exports no memory of its own named %q", exportMemory)
 	}
 	return life, nil
 }
@@ -74,16 +75,16 @@ func (m *ModuleInfo) admitImports(known KnownFunc) error {
 	for _, imp := range m.Imports {
 		name := quoteName(imp.Module) + "." + quoteName(imp.Name)
 		if imp.Kind != api.ExternTypeFunc {
-			return refuse(CodeUnknownImport, imp.Offset, "import %s is a %s; only functions can be imported",
-				name, api.ExternTypeName(imp.Kind))
+			return refuse(CodeUnknownImport, imp.Offset,
+				"import %s is a %s; only functions can be imported", name, api.ExternTypeName(imp.Kind))
 		}
 		sig, ok := known(imp.Module, imp.Name)
 		if !ok {
 			return refuse(CodeUnknownImport, imp.Offset, "the host has no function %s", name)
 		}
 		if sig != imp.Type {
-			return refuse(CodeImportSignature, imp.Offset, "import %s has the type %s, the host's has %s",
-				name, imp.Type, sig)
+			return refuse(CodeImportSignature, imp.Offset,
+				"import %s has the type %s, the host's has %s", name, imp.Type, sig)
 		}
 	}
 	return nil
@@ -98,17 +99,21 @@ func (m *ModuleInfo) admitEntry() (Life, error) {
 	void := FuncType{}
 	switch {
 	case hasStart && hasInitialize:
-		return 0, refuse(CodeBadEntry, start.Offset, "the module exports both %s and %s; it must be a command or a reactor",
+		return 0, refuse(CodeBadEntry, start.Offset,
+			"the module exports both %s (of a command) and %s (of a reactor)",
 			exportStart, exportInitialize)
 	case hasStart:
 		return LifeCommand, entryType(start, void)
 	case !hasInitialize && !hasHandle:
-		return 0, refuse(CodeNoEntryPoint, 0, "the module exports no function %s (a command), nor %s and %s (a reactor)",
+		return 0, refuse(CodeNoEntryPoint, 0,
+			"the module exports no function %s (a command), nor %s and %s (a reactor)",
 			exportStart, exportInitialize, exportHandle)
 	case !hasHandle:
-		return 0, refuse(CodeNoEntryPoint, initialize.Offset, "the reactor exports no function %s", exportHandle)
+		return 0, refuse(CodeNoEntryPoint, initialize.Offset,
+			"the reactor exports no function %s", exportHandle)
 	case !hasInitialize:
-		return 0, refuse(CodeNoEntryPoint, handle.Offset, "the reactor exports no function %s", exportInitialize)
+		return 0, refuse(CodeNoEntryPoint, handle.Offset,
+			"the reactor exports no function %s", exportInitialize)
 	}
 	if err := entryType(initialize, void); err != nil {
 		return 0, err

@@ -32,6 +32,7 @@ type compileChild struct {
 	hangs  int
 	slow   time.Duration // the longest answer
 	rss    int64         // peak memory of the child that ended last
+	cpu    time.Duration // processor time of the child that ended last
 }
 
 func newCompileChild(t testing.TB) *compileChild {
@@ -71,6 +72,7 @@ func (c *compileChild) close() {
 	_ = c.cmd.Wait()
 	if usage, ok := c.cmd.ProcessState.SysUsage().(*syscall.Rusage); ok {
 		c.rss = usage.Maxrss << 10
+		c.cpu = c.cmd.ProcessState.UserTime() + c.cmd.ProcessState.SystemTime()
 	}
 	c.cmd = nil
 }

@@ -44,7 +44,7 @@ func (s *scanner) codeSection() {
 func (s *scanner) function(t scanType) {
 	at, size := s.pos, s.u32()
 	if int(size) > s.limits.FunctionBytes {
-		s.failAt(at, CodeLimit, "function of %d bytes, at most %d are allowed", size, s.limits.FunctionBytes)
+		s.over(at, "bytes of a function", int(size), s.limits.FunctionBytes)
 	}
 	outer := s.enter("function body", size)
 	c := &s.code
@@ -72,7 +72,7 @@ func (s *scanner) localTypes() (locals int) {
 		locals += int(s.u32())
 		s.valueType()
 		if s.err == nil && locals > s.limits.Locals {
-			s.failAt(at, CodeLimit, "%d locals, at most %d are allowed", locals, s.limits.Locals)
+			s.over(at, "locals of a function", locals, s.limits.Locals)
 		}
 	}
 	return locals
@@ -293,6 +293,6 @@ func (s *scanner) deeper() {
 	c := &s.code
 	c.tally.height = c.height
 	if c.height > s.limits.StackValues {
-		s.failAt(s.pos, CodeLimit, "%d operands at once, at most %d are allowed", c.height, s.limits.StackValues)
+		s.over(s.pos, "operands at once", c.height, s.limits.StackValues)
 	}
 }

@@ -55,7 +55,7 @@ func (s *scanner) open(op byte) {
 		c.tally.loopDepths += c.tally.loopDepth
 	}
 	if len(c.frames) > s.limits.Nesting {
-		s.failAt(at, CodeLimit, "blocks nest %d deep, at most %d are allowed", len(c.frames), s.limits.Nesting)
+		s.over(at, "blocks inside one another", len(c.frames), s.limits.Nesting)
 	}
 }
 
@@ -161,7 +161,7 @@ func (s *scanner) branchPoint(op byte) {
 		t.flow += 2
 	}
 	if t.branches > s.limits.Branches {
-		s.failAt(s.pos, CodeLimit, "more than %d blocks and branches in a function", s.limits.Branches)
+		s.over(s.pos, "blocks and branches of a function", t.branches, s.limits.Branches)
 	}
 }
 
@@ -202,7 +202,8 @@ func (s *scanner) callIndirect() {
 func (s *scanner) call(t scanType) {
 	s.pop(t.params.n)
 	s.push(t.results.n)
-	s.code.tally.linear += workCall + workArity*(t.params.n+t.results.n) + workReload*s.mutables
+	values := t.params.n + t.results.n
+	s.code.tally.linear += workCall + workArity*values + workReload*s.mutables
 }
 
 // selectTyped reads the one type of a typed select.

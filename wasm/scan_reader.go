@@ -23,6 +23,11 @@ func (r *scanReader) failAt(offset int, code, format string, args ...any) {
 	r.pos, r.end = len(r.data), len(r.data)
 }
 
+// over records that something passes a limit.
+func (r *scanReader) over(offset int, what string, have, most int) {
+	r.failAt(offset, CodeLimit, "%s: %d, at most %d are allowed", what, have, most)
+}
+
 // malformed records that the bytes just read are not WebAssembly.
 func (r *scanReader) malformed(format string, args ...any) {
 	r.failAt(r.pos, CodeMalformed, format, args...)
@@ -129,7 +134,7 @@ func (r *scanReader) count(what string, limit, minBytes int) int {
 		return 0
 	}
 	if n > limit {
-		r.failAt(at, CodeLimit, "%d %s, at most %d are allowed", n, what, limit)
+		r.over(at, what, n, limit)
 		return 0
 	}
 	return n
@@ -145,7 +150,7 @@ func (r *scanReader) name(limit int) []byte {
 		return nil
 	}
 	if n > limit {
-		r.failAt(at, CodeLimit, "name of %d bytes, at most %d are allowed", n, limit)
+		r.over(at, "bytes of a name", n, limit)
 		return nil
 	}
 	b := r.bytes(n)

@@ -197,8 +197,7 @@ func (s *scanner) table() {
 	lo, _ := s.limitsType("table")
 	s.tableMin += int(lo)
 	if s.err == nil && s.tableMin > s.limits.TableElements {
-		s.failAt(at, CodeLimit, "tables of %d elements, at most %d are allowed",
-			s.tableMin, s.limits.TableElements)
+		s.over(at, "elements of the tables", s.tableMin, s.limits.TableElements)
 	}
 }
 
@@ -222,8 +221,7 @@ func (s *scanner) memory() {
 	case lo > memoryMaxPages || hi > memoryMaxPages:
 		s.failAt(at, CodeMalformed, "memory of more than %d pages", memoryMaxPages)
 	case int(lo) > s.limits.MemoryPages:
-		s.failAt(at, CodeLimit, "memory of %d pages from the start, at most %d are allowed",
-			lo, s.limits.MemoryPages)
+		s.over(at, "pages of memory from the start", int(lo), s.limits.MemoryPages)
 	}
 	s.info.MemoryMin, s.info.MemoryMax = lo, min(hi, memoryMaxPages)
 }

@@ -143,6 +143,7 @@ func (s *scanner) dataSegment() {
 	s.skip(n)
 	room := uint64(s.info.MemoryMin) << 16
 	if s.err == nil && known && s.info.HasMemory && uint64(offset)+uint64(n) > room {
-		s.failAt(at, CodeMalformed, "data segment at %d of %d bytes in a memory of %d", offset, n, room)
+		s.failAt(at, CodeMalformed,
+			"data segment at %d of %d bytes in a memory of %d", offset, n, room)
 	}
 }

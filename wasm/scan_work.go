@@ -61,11 +61,9 @@ func (s *scanner) settle(at int) {
 	s.spend(time)
 	switch {
 	case work > s.limits.FunctionWork:
-		s.failAt(at, CodeLimit, "function is %d units of work for the compiler, at most %d are allowed",
-			work, s.limits.FunctionWork)
+		s.over(at, "units of work to compile a function", work, s.limits.FunctionWork)
 	case time > s.limits.FunctionTime:
-		s.failAt(at, CodeLimit, "function would take %d us to compile, at most %d are allowed",
-			time, s.limits.FunctionTime)
+		s.over(at, "microseconds to compile a function", time, s.limits.FunctionTime)
 	}
 }
 
@@ -73,7 +71,6 @@ func (s *scanner) settle(at int) {
 func (s *scanner) spend(time int) {
 	s.info.Time += time
 	if s.err == nil && s.info.Time > s.limits.ModuleTime {
-		s.failAt(s.pos, CodeLimit, "module would take %d us to compile, at most %d are allowed",
-			s.info.Time, s.limits.ModuleTime)
+		s.over(s.pos, "microseconds to compile the module", s.info.Time, s.limits.ModuleTime)
 	}
 }
