@@ -377,7 +377,9 @@ func (c *conn) queryError(ctx context.Context, err error) error {
 	switch {
 	case errors.Is(err, context.DeadlineExceeded), isSQLite && se.Code == sqlite3.ErrInterrupt:
 		return fmt.Errorf("query: %w", ErrTimeLimit)
-	case c.policy.denied, strings.HasPrefix(err.Error(), "no such table"),
+	case c.policy.owner && isSQLite && se.Code == sqlite3.ErrAuth:
+		return fmt.Errorf("%w: it does more than read", ErrQuery)
+	case c.policy.denied && !c.policy.owner, !c.policy.owner && strings.HasPrefix(err.Error(), "no such table"),
 		strings.Contains(err.Error(), "vtable constructor"):
 		return fmt.Errorf("%w: denied:kb_read: it uses a table, function or statement that does not exist or is not granted", ErrQuery)
 	case isSQLite && (se.Code == sqlite3.ErrError || se.Code == sqlite3.ErrTooBig || se.Code == sqlite3.ErrMismatch || se.Code == sqlite3.ErrRange):

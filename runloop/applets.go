@@ -76,7 +76,7 @@ func runMulticall(ctx context.Context, io *IO, args []string) error {
 		return install(io, args[1:])
 	case "-h", "--help", "help":
 		return explain(io.Stdout)
-	case "--version", "version":
+	case "--version":
 		return runRLP(ctx, io, []string{"version"})
 	}
 	for _, a := range applets() {

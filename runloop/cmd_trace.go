@@ -51,6 +51,10 @@ func traceCommand(ctx context.Context, io *IO, ref, format string) error {
 	if err != nil {
 		return err
 	}
+	if format == opening.FormatJSON {
+		_, err = io.Stdout.Write(append(safeJSON(t.JSON()), '\n'))
+		return err
+	}
 	return t.Render(io.Stdout, format)
 }
 

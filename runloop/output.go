@@ -1,22 +1,47 @@
 package runloop
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"io"
 	"strings"
+	"unicode"
+	"unicode/utf16"
 	"unicode/utf8"
 )
 
-// printJSON writes v as indented JSON, which escapes what a terminal must not
-// get.
+// printJSON writes v as indented JSON that is safe on a terminal.
 func printJSON(w io.Writer, v any) error {
 	b, err := json.MarshalIndent(v, "", "  ")
 	if err != nil {
 		return err
 	}
-	_, err = fmt.Fprintf(w, "%s\n", b)
+	_, err = w.Write(append(safeJSON(b), '\n'))
 	return err
+}
+
+// safeJSON escapes what JSON allows in a string but a terminal must not get:
+// control characters beyond ASCII, and those that hide or reorder text. The
+// value stays the same.
+func safeJSON(doc []byte) []byte {
+	unsafe := func(r rune) bool { return r > unicode.MaxASCII && !unicode.IsPrint(r) || r == 0x7f }
+	if bytes.IndexFunc(doc, unsafe) < 0 {
+		return doc
+	}
+	var b bytes.Buffer
+	for _, r := range string(doc) {
+		switch {
+		case !unsafe(r):
+			b.WriteRune(r)
+		case r <= 0xffff:
+			fmt.Fprintf(&b, "\\u%04x", r)
+		default:
+			hi, lo := utf16.EncodeRune(r)
+			fmt.Fprintf(&b, "\\u%04x\\u%04x", hi, lo)
+		}
+	}
+	return b.Bytes()
 }
 
 // table collects rows of cells for a terminal, or for a pipe.

@@ -65,7 +65,7 @@ func (v *runView) event(ev opening.Event) {
 	case v.mode == progressJSON:
 		var line []byte
 		if line, err = json.Marshal(ev); err == nil {
-			_, err = v.io.Stdout.Write(append(line, '\n'))
+			_, err = v.io.Stdout.Write(append(safeJSON(line), '\n'))
 		}
 	case v.inline != nil:
 		err = v.inline.Apply(viewEvent(ev))

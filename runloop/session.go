@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"path/filepath"
 	"sync"
 	"time"
 
@@ -100,7 +101,11 @@ func (o *IO) catalog(cfg *Loaded, opt sessionOptions) (*wasm.Catalog, error) {
 			continue
 		}
 		seen[dir] = true
-		src, ok, err := wasm.DirSource(dir)
+		abs, err := filepath.Abs(dir)
+		if err != nil {
+			return nil, err
+		}
+		src, ok, err := wasm.DirSource(abs)
 		if err != nil {
 			return nil, err
 		}

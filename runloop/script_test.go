@@ -1,0 +1,152 @@
+package runloop
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/hex"
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/rogpeppe/go-internal/testscript"
+	"lukechampine.com/blake3"
+
+	"github.com/runloop-os/runloop/agents"
+)
+
+// TestScripts runs the transcripts in testdata/script: what people type and
+// what they see. Each has a HOME of its own; compiled modules are shared.
+func TestScripts(t *testing.T) {
+	cache, err := os.MkdirTemp("", "runloop-cache")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(cache) })
+	testdata, err := filepath.Abs(filepath.Join(root, "testdata"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	testscript.Run(t, testscript.Params{
+		Dir:                 "testdata/script",
+		RequireExplicitExec: true,
+		RequireUniqueNames:  true,
+		Setup: func(env *testscript.Env) error {
+			env.Setenv("HOME", filepath.Join(env.WorkDir, "home"))
+			env.Setenv("XDG_CACHE_HOME", cache)
+			env.Setenv("TESTDATA", testdata)
+			env.Setenv("TERM", "dumb")
+			return os.Mkdir(filepath.Join(env.WorkDir, "home"), 0o755)
+		},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){
+			"events": cmdEvents, "bundle": cmdBundle, "crew": cmdCrew, "pick": cmdPick, "model": cmdModel,
+		},
+	})
+}
+
+// cmdEvents is `events FILE KIND...`: FILE is NDJSON of run events whose kinds,
+// output apart, are these, in this order; one in parentheses may come any
+// number of times.
+func cmdEvents(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 2 {
+		ts.Fatalf("usage: events FILE KIND...")
+	}
+	var kinds []string
+	lines := bufio.NewScanner(bytes.NewReader([]byte(ts.ReadFile(args[0]))))
+	lines.Buffer(nil, 1<<24)
+	for lines.Scan() {
+		var ev struct {
+			TS    int64           `json:"ts_ms"`
+			Trace string          `json:"trace_id"`
+			Run   string          `json:"run_id"`
+			Of    string          `json:"opening_id"`
+			Kind  string          `json:"kind"`
+			Level string          `json:"level"`
+			Meta  json.RawMessage `json:"meta"`
+		}
+		d := json.NewDecoder(bytes.NewReader(lines.Bytes()))
+		ts.Check(d.Decode(&ev))
+		if ev.TS == 0 || ev.Trace == "" || ev.Run != ev.Trace || !strings.HasPrefix(ev.Of, "opening:") ||
+			!slices.Contains([]string{"info", "warn", "error"}, ev.Level) || !bytes.HasPrefix(ev.Meta, []byte("{")) {
+			ts.Fatalf("not a run event: %s", lines.Text())
+		}
+		if ev.Kind != "node.stdout" && ev.Kind != "node.stderr" {
+			kinds = append(kinds, ev.Kind)
+		}
+	}
+	ts.Check(lines.Err())
+	if got, want := strings.Join(kinds, " "), strings.Join(args[1:], " "); got != want {
+		ts.Fatalf("events %s\nwant   %s", got, want)
+	}
+}
+
+// cmdBundle is `bundle DIR NAME MODULE [CAPS]`: it makes the bundle DIR/NAME of
+// a WebAssembly file, with any ports.
+func cmdBundle(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 3 {
+		ts.Fatalf("usage: bundle DIR NAME MODULE [CAPS]")
+	}
+	module, err := os.ReadFile(ts.MkAbs(args[2]))
+	ts.Check(err)
+	caps := "[capabilities]\n" + strings.Join(args[3:], "\n")
+	writeTestBundle(ts, ts.MkAbs(filepath.Join(args[0], args[1])), args[1], module, caps, "[ports.in]\nin = \"any\"\n[ports.out]\nout = \"any\"\n")
+}
+
+func writeTestBundle(ts *testscript.TestScript, dir, name string, module []byte, caps, rest string) {
+	sum := blake3.Sum256(module)
+	manifest := "[agent]\nname = \"" + name + "\"\nversion = \"1.0.0\"\nkind = \"wasm32-wasip1\"\n" +
+		"entry_wasm = { path = \"" + name + ".wasm\", blake3 = \"" + hex.EncodeToString(sum[:]) + "\" }\n" + rest
+	ts.Check(os.MkdirAll(dir, 0o755))
+	ts.Check(os.WriteFile(filepath.Join(dir, "manifest.toml"), []byte(manifest), 0o644))
+	ts.Check(os.WriteFile(filepath.Join(dir, "policy.caps"), []byte(caps), 0o644))
+	ts.Check(os.WriteFile(filepath.Join(dir, name+".wasm"), module, 0o644))
+}
+
+// cmdCrew is `crew DIR AGENT [OLD NEW]`: it copies a built-in agent to
+// DIR/AGENT, with one text of its module replaced by another of the same
+// length.
+func cmdCrew(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 2 && len(args) != 4 {
+		ts.Fatalf("usage: crew DIR AGENT [OLD NEW]")
+	}
+	builtIn, _ := agents.BuiltIn()
+	read := func(name string) []byte {
+		f, err := builtIn.Open(name)
+		ts.Check(err)
+		defer f.Close()
+		var b bytes.Buffer
+		_, err = b.ReadFrom(f)
+		ts.Check(err)
+		return b.Bytes()
+	}
+	module := read("crew.wasm")
+	if len(args) == 4 {
+		changed := bytes.Replace(module, []byte(args[2]), []byte(args[3]), 1)
+		if bytes.Equal(changed, module) || len(changed) != len(module) {
+			ts.Fatalf("%q cannot be replaced by %q", args[2], args[3])
+		}
+		module = changed
+	}
+	_, rest, _ := strings.Cut(string(read(args[1]+"/manifest.toml")), "\nargs = ")
+	writeTestBundle(ts, ts.MkAbs(filepath.Join(args[0], args[1])), args[1], module,
+		string(read(args[1]+"/policy.caps")), "args = "+rest)
+}
+
+// cmdPick is `pick VAR FILE PREFIX`: it sets VAR to the first word of FILE that
+// begins with PREFIX.
+func cmdPick(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 3 {
+		ts.Fatalf("usage: pick VAR FILE PREFIX")
+	}
+	for _, word := range strings.FieldsFunc(ts.ReadFile(args[1]), func(r rune) bool {
+		return strings.ContainsRune(" \t\n\\\",{}[]()", r)
+	}) {
+		if strings.HasPrefix(word, args[2]) {
+			ts.Setenv(args[0], word)
+			return
+		}
+	}
+	ts.Fatalf("no word of %s begins with %s", args[1], args[2])
+}
