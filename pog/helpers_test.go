@@ -3,9 +3,11 @@ package pog
 import (
 	"context"
 	"encoding/json"
+	"flag"
 	"fmt"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -142,4 +144,17 @@ func dump(t testing.TB, s *Store) string {
 		t.Fatal(err)
 	}
 	return b.String()
+}
+
+// fewerChecks lowers rapid's number of checks for a slow property, unless
+// another number than its default was asked for.
+func fewerChecks(t *testing.T, n int) {
+	f := flag.Lookup("rapid.checks")
+	if f.Value.String() != f.DefValue {
+		return
+	}
+	if err := f.Value.Set(strconv.Itoa(n)); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = f.Value.Set(f.DefValue) })
 }

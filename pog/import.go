@@ -14,8 +14,8 @@ import (
 // ImportRequest says what to import.
 type ImportRequest struct {
 	Path string // a file or a folder
-	// Format is vcard or notes; by default the path's extension decides, and
-	// a folder is notes.
+	// Format is vcard or notes; by default the path's extension decides. A
+	// folder is vcard when there are .vcf files right in it, else notes.
 	Format string
 	DryRun bool // look, count, write nothing
 	// Progress, when set, is called after each batch.
@@ -88,10 +88,10 @@ func importFormat(req ImportRequest) (string, error) {
 	format := req.Format
 	if format == "" {
 		switch ext := strings.ToLower(filepath.Ext(req.Path)); {
+		case info.IsDir() && len(cardFiles(req.Path)) > 0, isCardFile(req.Path):
+			format = "vcard"
 		case info.IsDir(), ext == ".md", ext == ".markdown":
 			format = "notes"
-		case ext == ".vcf", ext == ".vcard":
-			format = "vcard"
 		}
 	}
 	if importers[format] == nil {

@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"unicode/utf8"
 
 	"github.com/emersion/go-vcard"
@@ -23,9 +24,44 @@ const (
 )
 
 // importVCards reads a file of vCards, version 3.0 (RFC 2426) or 4.0
-// (RFC 6350). A broken card is reported by its line and left out.
+// (RFC 6350), or all such files of a folder. A broken card is reported by its
+// line and left out.
 func importVCards(ctx context.Context, job *importJob, path string) error {
-	f, err := os.Open(path)
+	info, err := os.Stat(path)
+	if err != nil {
+		return err
+	}
+	files := []string{path}
+	if info.IsDir() {
+		files = cardFiles(path)
+	}
+	for _, file := range files {
+		if err := importCardFile(ctx, job, file); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func isCardFile(path string) bool {
+	ext := strings.ToLower(filepath.Ext(path))
+	return ext == ".vcf" || ext == ".vcard"
+}
+
+// cardFiles lists the vCard files right in a folder, by name.
+func cardFiles(dir string) []string {
+	var files []string
+	entries, _ := os.ReadDir(dir) // sorted; what cannot be read shows later
+	for _, e := range entries {
+		if e.Type().IsRegular() && isCardFile(e.Name()) {
+			files = append(files, filepath.Join(dir, e.Name()))
+		}
+	}
+	return files
+}
+
+func importCardFile(ctx context.Context, job *importJob, path string) error {
+	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
 	if err != nil {
 		return err
 	}

@@ -28,8 +28,9 @@ type materializer struct {
 	wanted  int64         // newest event known to this process
 	reached int64         // events up to here are in the views
 	failure error         // of the last pass
-	passes  int64         // finished, failed ones included
-	changed chan struct{} // closed and replaced after every pass
+	steps   int64         // finished, failed ones included
+	passes  int64         // that took all there was
+	changed chan struct{} // closed and replaced after every step
 
 	// Only the goroutine of run, or rebuild under busy, touches these.
 	busy   sync.Mutex
@@ -132,31 +133,42 @@ func (m *materializer) advance(head int64) {
 	signal(m.kick)
 }
 
-// wait returns when the views have everything up to head. When a pass fails
-// it returns too, with the failure: the caller may still read what is there.
+// wait returns when the views have everything up to head. When they cannot
+// it returns why: the caller may still read what is there.
 func (m *materializer) wait(ctx context.Context, head int64) error {
 	m.mu.Lock()
+	defer m.mu.Unlock()
 	m.wanted = max(m.wanted, head)
-	start := m.passes
+	steps, passes := m.steps, m.passes
 	for m.reached < head || m.passes == 0 {
-		if m.failure != nil && m.passes > start {
-			defer m.mu.Unlock()
+		if m.failure != nil && m.steps > steps {
 			return m.failure
+		}
+		if m.passes > passes+1 { // one that began after this call took all there was
+			return &StorageError{Code: ErrCorrupt, Op: "read", Path: m.ledgerDB.path,
+				Err: fmt.Errorf("the chain goes to event %d, the events to %d", head, m.reached)}
 		}
 		changed := m.changed
 		m.mu.Unlock()
 		m.wake()
-		select {
-		case <-changed:
-		case <-m.done:
-			return ErrClosed
-		case <-ctx.Done():
-			return ctx.Err()
-		}
+		err := m.sleep(ctx, changed)
 		m.mu.Lock()
+		if err != nil {
+			return err
+		}
 	}
-	m.mu.Unlock()
 	return nil
+}
+
+func (m *materializer) sleep(ctx context.Context, changed <-chan struct{}) error {
+	select {
+	case <-changed:
+		return nil
+	case <-m.done:
+		return ErrClosed
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 }
 
 // pass applies everything the ledger has.
@@ -168,21 +180,25 @@ func (m *materializer) pass(ctx context.Context) {
 	for more := true; err == nil && more && ctx.Err() == nil; {
 		reached, more, err = m.step(ctx)
 		if err == nil {
-			m.finish(reached, nil)
+			m.finish(reached, !more, nil)
 		}
 	}
 	if err != nil && ctx.Err() == nil {
 		m.recover(err)
-		m.finish(0, err)
+		m.finish(0, false, err)
 	}
 }
 
-// finish publishes the result of a pass.
-func (m *materializer) finish(reached int64, err error) {
+// finish publishes the result of a step; all says that it was the last of a
+// pass.
+func (m *materializer) finish(reached int64, all bool, err error) {
 	m.mu.Lock()
 	m.reached = max(m.reached, reached)
 	m.failure = err
-	m.passes++
+	m.steps++
+	if all {
+		m.passes++
+	}
 	close(m.changed)
 	m.changed = make(chan struct{})
 	m.mu.Unlock()
@@ -224,8 +240,8 @@ func (m *materializer) salt(ledger *conn) ([]byte, error) {
 
 func (m *materializer) disconnect() {
 	if m.views != nil {
-		m.views.db.close()
 		m.ledger.close()
+		m.views.db.close()
 		m.views, m.ledger = nil, nil
 	}
 }
@@ -339,7 +355,7 @@ func (m *materializer) rebuild(ctx context.Context) error {
 		}
 	})
 	if err == nil {
-		m.finish(mark.EventID, nil)
+		m.finish(mark.EventID, true, nil)
 	}
 	return storageError("rebuild", m.viewsDB.path, err)
 }

@@ -135,15 +135,18 @@ func checkFile(d *database) error {
 // closed. Views that are behind catch up when the store is next open.
 func (s *Store) Close() error {
 	s.closing.Do(func() {
-		s.writer.close()
-		s.mat.close()
-		s.ledger.close()
+		s.writer.stop()
 		s.mu.Lock()
 		s.closed = true
 		for _, p := range s.readers {
 			p.close()
 		}
 		s.mu.Unlock()
+		// Of each file the connection that writes is the last to go: only it
+		// can move the write-ahead log into the file.
+		s.mat.close()
+		s.ledger.close()
+		s.writer.close()
 	})
 	return nil
 }

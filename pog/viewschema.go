@@ -227,7 +227,7 @@ func selectEvents(domains []Domain) string {
 // fixedDDL is what the views have besides the viewTables.
 const fixedDDL = `
 CREATE TABLE materializer_state(id INTEGER PRIMARY KEY CHECK(id = 1), watermark INTEGER NOT NULL, seal BLOB);
-INSERT INTO materializer_state(id, watermark) VALUES(1, 0);
+INSERT INTO materializer_state(id, watermark, seal) VALUES(1, 0, zeroblob(32));
 CREATE TABLE meta(schema_version TEXT, dirty INTEGER, ts DATETIME);
 CREATE TABLE IF NOT EXISTS snapshots(id INTEGER PRIMARY KEY, ts INTEGER, events_high_watermark INTEGER, comment TEXT);
 CREATE TABLE embeddings(item_id INTEGER PRIMARY KEY, dim INTEGER, embedding BLOB, meta TEXT);

@@ -290,15 +290,18 @@ func (c *conn) checkpoint() error {
 	return err
 }
 
-// close refuses new proposals, waits until those in the queue are answered
-// and closes the ledger.
-func (w *writer) close() {
+// stop refuses new proposals and waits until those in the queue are answered.
+func (w *writer) stop() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.closed = true
 	for w.led {
 		w.idle.Wait()
 	}
+}
+
+// close closes the ledger after stop.
+func (w *writer) close() {
 	if w.conn != nil {
 		w.conn.close()
 		w.conn = nil
