@@ -39,8 +39,8 @@ agents/dist/.stamp: agents/dist/crew.wasm $(BUNDLES) agents/stamp/main.go
 
 ## run: import the sample people and notes, and have the crew write an email
 run: all
-	bin/rlp kb import testdata/people/people.vcf testdata/notes
-	bin/rlp run compose_email --local --yes --progress text -p recipient="Mara Lindqvist" -p topic="Q4 plan"
+	bin/rlp kb import testdata/people testdata/notes
+	bin/rlp run compose_email --local --yes --progress text -p recipient="John Okafor" -p topic="Q4 plan"
 
 ## test: all tests
 test: agents

@@ -344,3 +344,16 @@ func TestLogPatternsNeedsALog(t *testing.T) {
 		t.Errorf("status %d, stderr %q", status, stderr)
 	}
 }
+
+func TestWholeSentences(t *testing.T) {
+	for in, want := range map[string]string{
+		"All of it. Here.":                     "All of it. Here.",
+		"…end of one. A whole one. And a par…": "A whole one.",
+		"…no end in sight…":                    "no end in sight",
+		"…":                                    "…",
+	} {
+		if got := wholeSentences(in); got != want {
+			t.Errorf("%q: %q, want %q", in, got, want)
+		}
+	}
+}

@@ -89,3 +89,24 @@ func shorten(s string, most int) string {
 	}
 	return cut + "…"
 }
+
+// wholeSentences leaves out the sentences that an excerpt has only a part of,
+// unless there would be none left.
+func wholeSentences(excerpt string) string {
+	rest, cutAhead := strings.CutPrefix(excerpt, "…")
+	kept, cutBehind := strings.CutSuffix(rest, "…")
+	if cutAhead {
+		if i := strings.Index(kept, ". "); i >= 0 {
+			kept = kept[i+2:]
+		}
+	}
+	if cutBehind {
+		if i := strings.LastIndex(kept, ". "); i >= 0 {
+			kept = kept[:i+1]
+		}
+	}
+	if strings.TrimSpace(kept) == "" {
+		return excerpt
+	}
+	return kept
+}
