@@ -4,6 +4,7 @@ import (
 	"io/fs"
 	"os"
 	"strings"
+	"sync"
 
 	"github.com/tetratelabs/wazero/experimental/sys"
 	wasisys "github.com/tetratelabs/wazero/sys"
@@ -23,8 +24,7 @@ import (
 //   - The host's own directories are refused on the way to a file and at it.
 //   - Modes are the host's business: Chmod is refused.
 //
-// A rootFS serves one instance at a time. It keeps no open files besides the
-// root itself; Close ends it.
+// A rootFS serves one instance; Close ends it.
 type rootFS struct {
 	path  string // on the host
 	root  *os.Root
@@ -35,17 +35,59 @@ type rootFS struct {
 	only  map[string]bool // single files by name, and whether they may be written
 	guard *guardSet
 	quota *fsQuota
+
+	mu   sync.Mutex
+	open map[*rootFile]struct{}
 }
 
 var _ sys.FS = (*rootFS)(nil)
 
-// Close lets go of the root. Files that are still open stay usable.
+// Close closes the root and all files that were opened through it. wazero
+// closes files with their instance, but not when making the instance failed,
+// which may be after its start section has opened some.
 func (r *rootFS) Close() error {
+	for _, f := range r.end() {
+		_ = f.Close()
+	}
 	err := r.dir.Close()
 	if cerr := r.root.Close(); err == nil {
 		err = cerr
 	}
 	return err
+}
+
+// end makes the root useless and lists the files that are open.
+func (r *rootFS) end() (files []*rootFile) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.fd = -1 // the number may soon mean another file
+	for f := range r.open {
+		files = append(files, f)
+	}
+	return files
+}
+
+// dirFD is the descriptor of the root's directory.
+func (r *rootFS) dirFD() int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.fd
+}
+
+// remember and forget keep track of open files.
+func (r *rootFS) remember(f *rootFile) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.open == nil {
+		r.open = map[*rootFile]struct{}{}
+	}
+	r.open[f] = struct{}{}
+}
+
+func (r *rootFS) forget(f *rootFile) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	delete(r.open, f)
 }
 
 // writable tells whether a name may be changed.
@@ -112,6 +154,7 @@ func (r *rootFS) openFile(p string, flag sys.Oflag, perm fs.FileMode) (*rootFile
 		r.quota.closeFile()
 		return nil, errno
 	}
+	r.remember(f)
 	return f, 0
 }
 
@@ -143,7 +186,9 @@ func (r *rootFS) stat(p string, follow bool) (out wasisys.Stat_t, errno sys.Errn
 	return out, errno
 }
 
-// lstat reads the metadata of a place, unless it is guarded.
+// lstat reads the metadata of a place, unless it is guarded. What follows it
+// may meet another file of that name, but in the same directory: for that to
+// be the host's own, the host would have to move it there this very moment.
 func (r *rootFS) lstat(s fsSpot) (unix.Stat_t, sys.Errno) {
 	st, err := lstatAt(s.dir, s.name)
 	if err != nil {

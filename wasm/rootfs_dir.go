@@ -61,7 +61,7 @@ func (f *rootFile) list() ([]sys.Dirent, sys.Errno) {
 			return names, 0
 		}
 		names = f.appendEntries(names, fd, buf[:n])
-		if errno := f.quota.entries(len(names)); errno != 0 {
+		if errno := f.root.quota.entries(len(names)); errno != 0 {
 			return nil, errno
 		}
 	}
@@ -100,6 +100,6 @@ func (f *rootFile) shows(name string) bool {
 	if name == "." || name == ".." || !utf8.ValidString(name) {
 		return false
 	}
-	_, granted := f.only[name]
-	return f.only == nil || granted
+	_, granted := f.root.only[name]
+	return f.root.only == nil || granted
 }

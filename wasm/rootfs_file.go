@@ -14,7 +14,7 @@ import (
 // rootFile is a regular file or directory opened in a rootFS. It keeps its own
 // offset, so that how far a write reaches is known before it is made.
 type rootFile struct {
-	quota    *fsQuota
+	root     *rootFS
 	id       fileID
 	isDir    bool
 	readable bool
@@ -28,7 +28,6 @@ type rootFile struct {
 	size   int64 // at least this many bytes are in the file
 	names  []sys.Dirent
 	listed bool // names has been read
-	only   map[string]bool
 }
 
 var _ sys.File = (*rootFile)(nil)
@@ -228,7 +227,7 @@ func (f *rootFile) pwrite(buf []byte, off int64) (n int, errno sys.Errno) {
 		return 0, sys.EINVAL
 	}
 	hole := f.hole(off)
-	if errno := f.quota.write(hole + int64(len(buf))); errno != 0 {
+	if errno := f.root.quota.write(hole + int64(len(buf))); errno != 0 {
 		return 0, errno
 	}
 	for n < len(buf) && errno == 0 {
@@ -239,7 +238,7 @@ func (f *rootFile) pwrite(buf []byte, off int64) (n int, errno sys.Errno) {
 		})
 		errno = toErrno(err)
 	}
-	f.quota.unwrite(int64(len(buf) - n))
+	f.root.quota.unwrite(int64(len(buf) - n))
 	if n > 0 {
 		f.size = max(f.size, off+int64(n))
 	}
@@ -273,11 +272,11 @@ func (f *rootFile) Truncate(size int64) sys.Errno {
 		return sys.EINVAL
 	}
 	grown := f.hole(size)
-	if errno := f.quota.write(grown); errno != 0 {
+	if errno := f.root.quota.write(grown); errno != 0 {
 		return errno
 	}
 	if err := retry(func() error { return unix.Ftruncate(f.fd, size) }); err != nil {
-		f.quota.unwrite(grown)
+		f.root.quota.unwrite(grown)
 		return toErrno(err)
 	}
 	f.size = size
@@ -329,6 +328,7 @@ func (f *rootFile) Close() sys.Errno {
 	}
 	err := unix.Close(f.fd)
 	f.fd = -1
-	f.quota.closeFile()
+	f.root.quota.closeFile()
+	f.root.forget(f)
 	return toErrno(err)
 }

@@ -122,7 +122,7 @@ func (r *rootFS) adopt(fd int, flag sys.Oflag) (*rootFile, sys.Errno) {
 	if err != nil {
 		return nil, toErrno(err)
 	}
-	f := &rootFile{quota: r.quota, id: idOf(&st), fd: fd, size: st.Size, only: r.only}
+	f := &rootFile{root: r, id: idOf(&st), fd: fd, size: st.Size}
 	f.write = flag&(sys.O_WRONLY|sys.O_RDWR) != 0
 	f.readable = flag&sys.O_WRONLY == 0
 	switch kindOf(&st) {

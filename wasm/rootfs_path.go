@@ -96,7 +96,7 @@ func (r *rootFS) spot(rel string) (fsSpot, sys.Errno) {
 		return r.onlySpot(dir, name)
 	}
 	if dir == "." || dir == "" {
-		return fsSpot{dir: r.fd, name: name}, 0
+		return fsSpot{dir: r.dirFD(), name: name}, 0
 	}
 	f, err := r.root.OpenFile(dir, unix.O_PATH|unix.O_DIRECTORY, 0)
 	if err != nil {
@@ -115,7 +115,7 @@ func (r *rootFS) onlySpot(dir, name string) (fsSpot, sys.Errno) {
 	if _, ok := r.only[name]; dir != "." || !ok && name != "." {
 		return fsSpot{}, sys.ENOENT
 	}
-	return fsSpot{dir: r.fd, name: name}, 0
+	return fsSpot{dir: r.dirFD(), name: name}, 0
 }
 
 // climb goes up from an open directory to the root. Each step looks at the

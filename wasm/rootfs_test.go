@@ -285,6 +285,28 @@ func closedFile(t *testing.T, f sys.File) {
 	}
 }
 
+// TestCloseRoot leaves files open in a root that ends.
+func TestCloseRoot(t *testing.T) {
+	b := newBox(t)
+	quota := testQuota()
+	roots, err := openRoots([]fsGrant{{b.path("jail"), true}}, nil, quota)
+	b.must(err)
+	r := roots.Mounts()[0].FS
+	files := []sys.File{r.mustOpen(t, ".", 0), r.mustOpen(t, "inside.txt", 0), r.mustOpen(t, "new", rwCreate)}
+	b.must(roots.Close())
+	for _, f := range files {
+		if _, errno := f.Stat(); errno != sys.EBADF {
+			t.Errorf("a file of a closed root: %v", errno)
+		}
+	}
+	if n := quota.open.Load(); n != 0 {
+		t.Errorf("%d files count as open", n)
+	}
+	if errno := errnoOfOpen(r, "inside.txt", 0); errno == 0 {
+		t.Error("a closed root opens files")
+	}
+}
+
 // TestFileLimits tries numbers at the edges of what a file can have.
 func TestFileLimits(t *testing.T) {
 	b := newBox(t)
