@@ -136,6 +136,7 @@ func TestResolve(t *testing.T) {
 		"local:llama3":   "spare/llama3",
 		"qwen2:7b":       "spare/qwen2:7b",
 		"gpt-b":          "openai/gpt-b spare/gpt-b",
+		"exec:thingb":    "spare/thingb", // a wish that a route takes
 		"exec:thing":     "provider_unavailable",
 		"nobody":         "invalid",
 		"openai:":        "invalid",

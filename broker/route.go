@@ -1,6 +1,7 @@
 package broker
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -26,8 +27,8 @@ type Target struct {
 const maxRoutes = 1024
 
 // kindNames are the provider kinds of the specification. A name such as
-// "local:m" whose kind nobody configured is a wish for that kind, not a model
-// called "local:m" for whoever takes everything.
+// "local:m" whose kind nobody configured is a wish for that kind: it goes where
+// a route sends it, as "m", and never to a sole provider by itself.
 var kindNames = []string{"exec", "http", "http_anthropic", "http_gemini", "local", "null"}
 
 // routeTable resolves model names. It does not change after New.
@@ -78,17 +79,21 @@ func (t *routeTable) resolve(name string) ([]Target, *Error) {
 		}
 		out = append(out, Target{prefix, rest})
 	}
-	pinned := known || named && slices.Contains(kindNames, prefix)
+	wish := named && !known && slices.Contains(kindNames, prefix)
+	own := name // what the model is called without a target_model
+	if known || wish {
+		own = rest
+	}
 	for _, r := range t.routes {
-		if pinned && !strings.HasPrefix(r.Pattern, prefix+":") || !matches(r.Pattern, name) {
+		if known && !strings.HasPrefix(r.Pattern, prefix+":") || !matches(r.Pattern, name) {
 			continue
 		}
-		out = appendTarget(out, r, name, rest, pinned)
+		out = appendTarget(out, Target{r.Provider, cmp.Or(r.TargetModel, own)})
 	}
 	switch {
 	case len(out) > 0:
 		return out, nil
-	case pinned:
+	case wish:
 		return nil, &Error{Code: CodeUnavailable, Retryable: true,
 			Msg: fmt.Sprintf("no provider %q is configured, and no route takes %q",
 				prefix, clip(name, 64))}
@@ -98,15 +103,8 @@ func (t *routeTable) resolve(name string) ([]Target, *Error) {
 	return nil, invalidf("model: no route takes %q", clip(name, 64))
 }
 
-// appendTarget adds a route's target unless it is in the list already.
-func appendTarget(out []Target, r Route, name, rest string, pinned bool) []Target {
-	target := Target{r.Provider, r.TargetModel}
-	if target.Model == "" {
-		target.Model = name
-		if pinned {
-			target.Model = rest
-		}
-	}
+// appendTarget adds a target unless it is in the list already.
+func appendTarget(out []Target, target Target) []Target {
 	if slices.Contains(out, target) {
 		return out
 	}

@@ -90,7 +90,8 @@ func Open(ctx context.Context, opts Options) (*Store, error) {
 	return s, nil
 }
 
-func (o Options) withDefaults() (Options, error) {
+// paths fills in where the files are, and makes nothing.
+func (o Options) paths() (Options, error) {
 	if o.Dir == "" {
 		return o, &StorageError{Code: ErrNotFound, Op: "open", Path: "store", Err: fmt.Errorf("no directory given")}
 	}
@@ -110,6 +111,14 @@ func (o Options) withDefaults() (Options, error) {
 			*f.path = filepath.Join(dir, *f.path)
 		}
 	}
+	return o, nil
+}
+
+func (o Options) withDefaults() (Options, error) {
+	o, err := o.paths()
+	if err != nil {
+		return o, err
+	}
 	if o.MaxPayload <= 0 {
 		o.MaxPayload = 16 << 20
 	}
@@ -119,7 +128,7 @@ func (o Options) withDefaults() (Options, error) {
 	if o.Warn == nil {
 		o.Warn = func(error) {}
 	}
-	return o, makeDir(dir)
+	return o, makeDir(o.Dir)
 }
 
 // checkFile refuses early what the materializer would fail on later.

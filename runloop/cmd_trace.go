@@ -93,21 +93,15 @@ func parseTrace(ref string, src []byte) (*opening.Trace, error) {
 	return t, nil
 }
 
-// storedTrace finds the run.trace event of a run. The store is read only.
+// storedTrace finds the run.trace event of a run, without touching the store.
 func (o *IO) storedTrace(ctx context.Context, cfg *Loaded, ref string) (json.RawMessage, error) {
 	id := strings.TrimPrefix(strings.TrimPrefix(ref, "run:"), "trace:")
-	store, err := o.openStore(ctx, cfg)
+	ev, err := pog.Peek(ctx, o.storeOptions(cfg), "run.trace", id)
+	if errors.Is(err, pog.ErrNotFound) {
+		return nil, exitErrorf(exitNotFound, "no trace of a run %s in %s", ref, o.places(cfg).pog)
+	}
 	if err != nil {
 		return nil, err
 	}
-	events, err := store.Events(ctx, pog.AllReader(), pog.Filter{
-		Entity: "run:" + id, Kinds: []string{"run.trace"}, Limit: 1,
-	})
-	if err := errors.Join(err, store.Close()); err != nil {
-		return nil, err
-	}
-	if len(events) == 0 {
-		return nil, exitErrorf(exitNotFound, "no trace of a run %s in %s", ref, o.places(cfg).pog)
-	}
-	return events[0].Payload, nil
+	return ev.Payload, nil
 }

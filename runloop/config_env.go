@@ -19,8 +19,8 @@ func envLayer(environ []string) (map[string]any, []string, error) {
 	var warnings []string
 	for _, kv := range slices.Sorted(slices.Values(environ)) {
 		name, text, _ := strings.Cut(kv, "=")
-		if !strings.HasPrefix(name, envPrefix) {
-			continue
+		if !strings.HasPrefix(name, envPrefix) || text == "" {
+			continue // an empty variable is one that is not set
 		}
 		path := strings.Split(strings.ToLower(strings.TrimPrefix(name, envPrefix)), "__")
 		t, ok := typeAt(path)

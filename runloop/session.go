@@ -83,11 +83,16 @@ func (o *IO) openStore(ctx context.Context, cfg *Loaded) (*pog.Store, error) {
 	if err := p.makeWork(); err != nil {
 		return nil, err
 	}
-	return pog.Open(ctx, pog.Options{
+	return pog.Open(ctx, o.storeOptions(cfg))
+}
+
+func (o *IO) storeOptions(cfg *Loaded) pog.Options {
+	p := o.places(cfg)
+	return pog.Options{
 		Dir: p.pog, EventsDB: cfg.KB.EventsDB, ViewDB: cfg.KB.ViewDB,
 		SchemaDirs: []string{p.schemas},
 		Warn:       func(err error) { o.warnf("%v", err) },
-	})
+	}
 }
 
 // catalog is where agents are looked for (spec/03 "Bundle").

@@ -52,7 +52,7 @@ func (a *attempt) openFiles(ctx context.Context) (*files, error) {
 	var paths []string
 	tape := recordTape(a.recordFile)
 	for _, m := range roots.Mounts() {
-		f.mounts = append(f.mounts, fsMounted{m.Path, &tapeFS{tape: tape, inner: m.FS, path: m.Path}})
+		f.mounts = append(f.mounts, fsMounted{m.Path, tape.mount(m.Path, m.FS)})
 		paths = append(paths, m.Path)
 	}
 	list, err := marshalMsgpack(paths)
@@ -95,7 +95,7 @@ func (a *attempt) replayFiles() (*files, error) {
 	f := &files{}
 	tape := replayTape(a.replayFile)
 	for _, p := range paths {
-		f.mounts = append(f.mounts, fsMounted{p, &tapeFS{tape: tape, path: p}})
+		f.mounts = append(f.mounts, fsMounted{p, tape.mount(p, nil)})
 	}
 	return f, nil
 }

@@ -1,0 +1,60 @@
+package pog
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net/url"
+	"os"
+
+	sqlite3 "github.com/mattn/go-sqlite3"
+)
+
+// Peek returns the newest event of a kind about a run, straight from the
+// ledger, and writes nothing: no view, no write-ahead log, not even a lock
+// while nobody else has the ledger open. It is for commands that must leave a
+// store as it is.
+//
+// Errors: ErrNotFound, also when there is no ledger; *StorageError.
+func Peek(ctx context.Context, opts Options, kind, trace string) (*Event, error) {
+	paths, err := opts.paths()
+	if err != nil {
+		return nil, err
+	}
+	path := paths.EventsDB
+	if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("%s: %w", path, ErrNotFound)
+	}
+	db, err := (&sqlite3.SQLiteDriver{}).Open(peekURI(path))
+	if err != nil {
+		return nil, storageError("open ledger", path, err)
+	}
+	c := &conn{db: db.(*sqlite3.SQLiteConn), path: path, stmts: map[string]*sqlite3.SQLiteStmt{}}
+	defer c.close()
+	// Every kind of a run names it in its payload, which is canonical JSON.
+	needle := fmt.Sprintf(`"trace_id":%q`, "trace:"+normalizeTrace(trace))
+	row, err := c.first(selectEvent+` WHERE e.kind = ? AND instr(e.payload_json, ?) > 0
+		ORDER BY e.ts_ms DESC, e.id DESC LIMIT 1`, kind, needle)
+	switch {
+	case err != nil:
+		return nil, storageError("read", path, err)
+	case ctx.Err() != nil:
+		return nil, ctx.Err()
+	case len(row) == 0:
+		return nil, fmt.Errorf("%s of %s: %w", kind, trace, ErrNotFound)
+	}
+	ev := scanEvent(row)
+	return &ev, nil
+}
+
+// peekURI opens the file as one that cannot change while there is no
+// write-ahead log beside it, that is, while nobody has it open and the last one
+// who had it closed it in order (https://www.sqlite.org/uri.html#uriimmutable).
+func peekURI(path string) string {
+	opts := url.Values{"mode": {"ro"}, "_query_only": {"on"}, "_busy_timeout": {fmt.Sprint(busyTimeout.Milliseconds())}}
+	if st, err := os.Stat(path + "-wal"); err != nil || st.Size() == 0 {
+		opts.Set("immutable", "1")
+	}
+	return fileURI(path) + "?" + opts.Encode()
+}
