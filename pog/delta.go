@@ -6,6 +6,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 )
 
 // Delta is a proposal to add one event. Who proposes it is not part of it:
@@ -95,7 +96,9 @@ func Agent(name string, domains ...Domain) Proposer {
 	return Proposer{Actor: "agent:" + name, Domains: domains}
 }
 
-var actorName = regexp.MustCompile(`^(user|system|agent:[a-z][a-z0-9_]{0,63}(@[A-Za-z0-9._-]{1,64})?)$`)
+var actorName = sync.OnceValue(func() *regexp.Regexp {
+	return regexp.MustCompile(`^(user|system|agent:[a-z][a-z0-9_]{0,63}(@[A-Za-z0-9._-]{1,64})?)$`)
+})
 
 func (p *Proposer) isAgent() bool { return strings.HasPrefix(p.Actor, "agent:") }
 
@@ -143,7 +146,7 @@ const (
 // validate turns deltas into pending events, or lists everything that is
 // wrong with them.
 func (s *Store) validate(p *Proposer, deltas []Delta) ([]pending, error) {
-	if !actorName.MatchString(p.Actor) {
+	if !actorName().MatchString(p.Actor) {
 		return nil, &RefusedError{[]Problem{{Field: "actor", Reason: "must be user, system or agent:<name>"}}}
 	}
 	if len(deltas) == 0 || len(deltas) > maxDeltas {
@@ -202,7 +205,7 @@ func (p *Proposer) check(d *Delta, k *checkedKind) []Problem {
 	}
 	if scope := p.scope(d); !p.mayScope(scope) {
 		add("scope", "denied:kb_write:scope %.80q is not %s's to write", scope, p.Actor)
-	} else if !actorName.MatchString(scope) {
+	} else if !actorName().MatchString(scope) {
 		add("scope", "must be user, system or agent:<name>")
 	}
 	if a := d.Provenance.AgentID; p.isAgent() && a != "" && a != p.agentName() {

@@ -3,6 +3,7 @@ package pog
 import (
 	"regexp"
 	"slices"
+	"sync"
 )
 
 // Domain is a part of the graph that is granted as a whole, in kb_read and
@@ -64,7 +65,9 @@ var builtinKinds = map[string]kind{
 }
 
 // kindName is what a kind may be called; it is also a file name.
-var kindName = regexp.MustCompile(`^[a-z][a-z0-9_]{0,31}(\.[a-z][a-z0-9_]{0,31}){1,3}$`)
+var kindName = sync.OnceValue(func() *regexp.Regexp {
+	return regexp.MustCompile(`^[a-z][a-z0-9_]{0,31}(\.[a-z][a-z0-9_]{0,31}){1,3}$`)
+})
 
 // DomainOf returns the domain of a kind of event, and whether the store knows
 // the kind. Kinds that a user registered are in DomainCustom.

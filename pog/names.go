@@ -2,20 +2,23 @@ package pog
 
 import (
 	"strings"
+	"sync"
 	"unicode"
 )
 
 // accents maps Latin letters with marks to the letters a keyboard without
 // them has. Each entry is a base and everything that folds to it; letters
 // that decompose in NFD also lose their marks in foldRune.
-var accents = buildAccents(
-	"a:àáâãäåāăąǎǟǡǻȁȃȧḁẚạảấầẩẫậắằẳẵặ", "ae:æǣǽ", "b:ḃḅḇƀɓ", "c:çćĉċčḉƈ", "d:ďđḋḍḏḑḓðɖɗ",
-	"e:èéêëēĕėęěȅȇȩḕḗḙḛḝẹẻẽếềểễệ", "f:ḟƒ", "g:ĝğġģǧǵḡɠ", "h:ĥħȟḣḥḧḩḫẖ",
-	"i:ìíîïĩīĭįıǐȉȋḭḯỉị", "j:ĵǰ", "k:ķǩḱḳḵƙ", "l:ĺļľŀłḷḹḻḽ", "m:ḿṁṃ", "n:ñńņňŉǹṅṇṉṋŋ",
-	"o:òóôõöøōŏőơǒǫǭǿȍȏȫȭȯȱṍṏṑṓọỏốồổỗộớờởỡợ", "oe:œ", "p:ṕṗƥ", "r:ŕŗřȑȓṙṛṝṟ",
-	"s:śŝşšșṡṣṥṧṩſ", "ss:ß", "t:ţťŧțṫṭṯṱẗ", "th:þ", "u:ùúûüũūŭůűųưǔǖǘǚǜȕȗṳṵṷṹṻụủứừửữự",
-	"v:ṽṿ", "w:ŵẁẃẅẇẉẘ", "x:ẋẍ", "y:ýÿŷȳẏẙỳỵỷỹ", "z:źżžẑẓẕƶ",
-)
+var accents = sync.OnceValue(func() map[rune]string {
+	return buildAccents(
+		"a:àáâãäåāăąǎǟǡǻȁȃȧḁẚạảấầẩẫậắằẳẵặ", "ae:æǣǽ", "b:ḃḅḇƀɓ", "c:çćĉċčḉƈ", "d:ďđḋḍḏḑḓðɖɗ",
+		"e:èéêëēĕėęěȅȇȩḕḗḙḛḝẹẻẽếềểễệ", "f:ḟƒ", "g:ĝğġģǧǵḡɠ", "h:ĥħȟḣḥḧḩḫẖ",
+		"i:ìíîïĩīĭįıǐȉȋḭḯỉị", "j:ĵǰ", "k:ķǩḱḳḵƙ", "l:ĺļľŀłḷḹḻḽ", "m:ḿṁṃ", "n:ñńņňŉǹṅṇṉṋŋ",
+		"o:òóôõöøōŏőơǒǫǭǿȍȏȫȭȯȱṍṏṑṓọỏốồổỗộớờởỡợ", "oe:œ", "p:ṕṗƥ", "r:ŕŗřȑȓṙṛṝṟ",
+		"s:śŝşšșṡṣṥṧṩſ", "ss:ß", "t:ţťŧțṫṭṯṱẗ", "th:þ", "u:ùúûüũūŭůűųưǔǖǘǚǜȕȗṳṵṷṹṻụủứừửữự",
+		"v:ṽṿ", "w:ŵẁẃẅẇẉẘ", "x:ẋẍ", "y:ýÿŷȳẏẙỳỵỷỹ", "z:źżžẑẓẕƶ",
+	)
+})
 
 func buildAccents(groups ...string) map[rune]string {
 	m := map[rune]string{}
@@ -36,7 +39,7 @@ const maxNameRunes = 128
 // case, no accents, words of letters and digits with single spaces between.
 func normalizeName(name string) string {
 	var b strings.Builder
-	space, n := false, 0
+	fold, space, n := accents(), false, 0
 	for _, r := range name {
 		if n >= maxNameRunes {
 			break
@@ -50,7 +53,7 @@ func normalizeName(name string) string {
 			}
 			space = false
 			n++
-			if base, ok := accents[r]; ok {
+			if base, ok := fold[r]; ok {
 				b.WriteString(base)
 			} else {
 				b.WriteRune(r)

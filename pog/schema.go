@@ -59,7 +59,7 @@ func (r *registry) lookup(name string) (*checkedKind, error) {
 }
 
 func (r *registry) load(name string) (*checkedKind, error) {
-	if !kindName.MatchString(name) {
+	if !kindName().MatchString(name) {
 		return nil, fmt.Errorf("unknown kind %.80q", name)
 	}
 	if k, ok := builtinKinds[name]; ok {

@@ -13,25 +13,25 @@ func runRLP(ctx context.Context, io *IO, args []string) error {
 	return app.RunContext(ctx, append([]string{"rlp"}, permute(app.Commands, args)...))
 }
 
-// newCLI is the tree of commands. Errors come back to the caller; nothing in
-// it ends the process.
+// newCLI is the tree of commands.
 func newCLI(io *IO) *cli.App {
+	app := newApp(io, "rlp", "run crews of sandboxed agents, and see what they did")
+	app.UsageText = cliExamples
+	app.Action = noCommand
+	app.Commands = commands(io)
+	return app
+}
+
+// newApp is what every applet has in common. Errors come back to the caller;
+// nothing in it ends the process.
+func newApp(io *IO, name, usage string) *cli.App {
 	return &cli.App{
-		Name:                      "rlp",
-		Usage:                     "run crews of sandboxed agents, and see what they did",
-		UsageText:                 cliExamples,
-		Reader:                    io.Stdin,
-		Writer:                    io.Stdout,
-		ErrWriter:                 io.Stderr,
+		Name: name, Usage: usage,
+		Reader: io.Stdin, Writer: io.Stdout, ErrWriter: io.Stderr,
 		HideVersion:               true,
-		HideHelpCommand:           false,
 		DisableSliceFlagSeparator: true, // a comma in a value is a comma
-		Suggest:                   true,
 		ExitErrHandler:            func(*cli.Context, error) {},
 		OnUsageError:              onUsageError,
-		CommandNotFound:           nil,
-		Action:                    noCommand,
-		Commands:                  commands(io),
 	}
 }
 
@@ -66,9 +66,9 @@ func prepare(c *cli.Command) {
 }
 
 func onUsageError(c *cli.Context, err error, _ bool) error {
-	where := strings.TrimSpace("rlp " + c.Command.FullName())
-	if c.Command.Name == "rlp" || c.Command.Name == "" {
-		where = "rlp"
+	where := c.App.Name
+	if name := c.Command.FullName(); name != "" && name != where {
+		where += " " + name
 	}
 	return usageErrorf("%v (see %s --help)", err, where)
 }

@@ -5,7 +5,3 @@ import "context"
 func runDaemon(ctx context.Context, io *IO, args []string) error {
 	return exitErrorf(exitNoDaemon, "not yet")
 }
-
-func runAgtop(ctx context.Context, io *IO, args []string) error {
-	return exitErrorf(exitNoDaemon, "not yet")
-}

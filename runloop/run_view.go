@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"strings"
-	"time"
 
 	"github.com/runloop-os/runloop/opening"
 	"github.com/runloop-os/runloop/tui"
@@ -86,15 +85,10 @@ func viewEvent(ev opening.Event) *tui.Event {
 
 // plain writes a line when a node has ended.
 func (v *runView) plain(ev *tui.Event) error {
-	if err := v.run.Apply(ev); err != nil {
-		return err
+	if err := v.run.Apply(ev); err != nil || ev.Kind == "run.finished" {
+		return err // the summary follows
 	}
-	node := v.run.Ended(ev)
-	if node == nil {
-		return nil
-	}
-	_, err := fmt.Fprintln(v.io.Stdout, tui.RenderNode(&v.run, node, time.Now(), v.style()))
-	return err
+	return plainEvent(v.io.Stdout, &v.run, ev, v.style())
 }
 
 // pause gives the terminal to f.

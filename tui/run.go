@@ -39,27 +39,27 @@ type startedMeta struct {
 
 // Run is the state of one run.
 type Run struct {
-	TraceID  string
-	Opening  string
-	Status   string // "" while it runs
-	Message  string // why it ended as it did
-	Started  time.Time
-	Duration time.Duration
-	Nodes    []*Node // in the order of the file, where that is known
-	Waiting  string  // the action that waits for a person, if any
+	TraceID  string        `json:"trace_id"`
+	Opening  string        `json:"opening"`
+	Status   string        `json:"status"`  // "" while it runs
+	Message  string        `json:"message"` // why it ended as it did
+	Started  time.Time     `json:"started"`
+	Duration time.Duration `json:"duration_ns"`
+	Nodes    []*Node       `json:"nodes"`             // in the order of the file
+	Waiting  string        `json:"waiting,omitempty"` // the action that waits for a person
 
 	byID map[string]*Node
 }
 
 // Node is the state of one node.
 type Node struct {
-	ID       string
-	Status   string // waiting, running, ok, error, skipped, cancelled
-	Attempt  int
-	Started  time.Time
-	Duration time.Duration
-	Tokens   int64
-	Detail   string // the last thing it said, or why it failed
+	ID       string        `json:"id"`
+	Status   string        `json:"status"` // waiting, running, ok, error, skipped, cancelled
+	Attempt  int           `json:"attempt"`
+	Started  time.Time     `json:"started"`
+	Duration time.Duration `json:"duration_ns"`
+	Tokens   int64         `json:"tokens"`
+	Detail   string        `json:"detail"` // the last thing it said, or why it failed
 }
 
 // Apply takes one event in. Kinds that it does not know change nothing.

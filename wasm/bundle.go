@@ -42,6 +42,12 @@ type Bundle struct {
 // module may lie beside the folder (a path that starts with ../), because
 // several bundles may share one.
 func LoadBundle(fsys fs.FS, dir string) (*Bundle, error) {
+	return loadBundle(fsys, dir, nil)
+}
+
+// loadBundle is LoadBundle with modules, by digest, that were read and checked
+// before; nil for none.
+func loadBundle(fsys fs.FS, dir string, modules map[string][]byte) (*Bundle, error) {
 	src, err := readBundleFile(fsys, path.Join(dir, ManifestFile), manifestMax)
 	if err != nil {
 		return nil, err
@@ -53,15 +59,16 @@ func LoadBundle(fsys fs.FS, dir string) (*Bundle, error) {
 	b := &Bundle{Manifest: m}
 	sum := &bundleSum{}
 	sum.add(ManifestFile, src)
-	for _, read := range []func(fs.FS, string, *bundleSum) error{
-		b.readCaps, b.readSchemas, b.readTools, b.readModule,
-	} {
+	for _, read := range []func(fs.FS, string, *bundleSum) error{b.readCaps, b.readSchemas, b.readTools} {
 		if err := read(fsys, dir, sum); err != nil {
 			return nil, err
 		}
 	}
-	b.Digest = sum.hex()
-	return b, nil
+	b.Digest, b.ModuleDigest = sum.hex(), m.Entry.Blake3
+	if b.Module = modules[b.ModuleDigest]; b.Module == nil {
+		b.Module, _, err = readRef(fsys, dir, m.Entry, moduleMax)
+	}
+	return b, err
 }
 
 func (b *Bundle) readCaps(fsys fs.FS, dir string, sum *bundleSum) error {
@@ -107,12 +114,6 @@ func (b *Bundle) readTools(fsys fs.FS, dir string, sum *bundleSum) error {
 	return err
 }
 
-func (b *Bundle) readModule(fsys fs.FS, dir string, _ *bundleSum) error {
-	src, _, err := readRef(fsys, dir, b.Manifest.Entry, moduleMax)
-	b.Module, b.ModuleDigest = src, b.Manifest.Entry.Blake3
-	return err
-}
-
 // readRef reads a file that a manifest names and compares its digest.
 func readRef(fsys fs.FS, dir string, ref FileRef, most int64) ([]byte, string, error) {
 	name := path.Join(dir, ref.Path)
@@ -133,15 +134,16 @@ func readBundleFile(fsys fs.FS, name string, most int64) ([]byte, error) {
 		return nil, errorf(CodeBundle, "%s: %v", name, reason(err))
 	}
 	defer f.Close()
-	if st, err := f.Stat(); err != nil || !st.Mode().IsRegular() {
+	st, err := f.Stat()
+	switch {
+	case err != nil || !st.Mode().IsRegular():
 		return nil, errorf(CodeBundle, "%s: not a regular file", name)
-	}
-	src, err := io.ReadAll(io.LimitReader(f, most+1))
-	if err != nil {
-		return nil, errorf(CodeBundle, "%s: %v", name, reason(err))
-	}
-	if int64(len(src)) > most {
+	case st.Size() > most:
 		return nil, errorf(CodeBundle, "%s: over %d bytes", name, most)
+	}
+	src := make([]byte, st.Size()) // a file that grows meanwhile fails its digest
+	if _, err := io.ReadFull(f, src); err != nil {
+		return nil, errorf(CodeBundle, "%s: %v", name, reason(err))
 	}
 	return src, nil
 }

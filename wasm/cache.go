@@ -2,12 +2,13 @@ package wasm
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
-	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -62,36 +63,64 @@ func (c *codeCache) lock(ctx context.Context, digest string) (unlock func(), err
 	return func() { f.Close() }, nil
 }
 
-// open returns the subfolder of one module and whether it holds checked code.
-// The caller has the lock.
-func (c *codeCache) open(digest string) (dir string, hit bool, err error) {
-	dir = filepath.Join(c.dir, digest)
-	want, err := os.ReadFile(dir + ".sum")
-	if err == nil {
-		got, err := sumFolder(dir)
-		if err == nil && got == string(want) {
-			return dir, true, nil
-		}
-	}
-	if err := errors.Join(os.RemoveAll(dir), os.MkdirAll(dir, 0o700)); err != nil {
-		return "", false, fmt.Errorf("compilation cache: %w", err)
-	}
-	return dir, false, nil
+// seal is what is noted of a module's folder once it is written: the digests
+// of its files and what the scan found, which need not be done again.
+type seal struct {
+	Scan  int               `json:"scan"` // scanVersion
+	Info  *ModuleInfo       `json:"info"`
+	Files map[string]string `json:"files"`
 }
 
-// seal notes the digests of what was just written.
-func (c *codeCache) seal(digest string) error {
+// scanVersion goes up when a scan refuses what it used to accept.
+const scanVersion = 1
+
+// open returns the subfolder of a module and its seal, or nil when it has none
+// that counts. The caller has the lock and checks the files against the seal.
+func (c *codeCache) open(digest string) (dir string, s *seal) {
+	dir = filepath.Join(c.dir, digest)
+	src, err := os.ReadFile(dir + ".seal")
+	if err != nil {
+		return dir, nil
+	}
+	s = &seal{}
+	if json.Unmarshal(src, s) != nil || s.Scan != scanVersion || s.Info == nil || len(s.Files) == 0 {
+		return dir, nil
+	}
+	return dir, s
+}
+
+// matches reports whether the files below dir are those of the seal.
+func (s *seal) matches(dir string) bool {
+	files, err := sumFolder(dir)
+	return err == nil && maps.Equal(files, s.Files)
+}
+
+// clear makes the subfolder anew, with nothing in it.
+func (c *codeCache) clear(dir string) error {
+	os.Remove(dir + ".seal") // if it is there, it would not match any more
+	if err := errors.Join(os.RemoveAll(dir), os.MkdirAll(dir, 0o700)); err != nil {
+		return fmt.Errorf("compilation cache: %w", err)
+	}
+	return nil
+}
+
+// seal notes what was just written.
+func (c *codeCache) seal(digest string, info *ModuleInfo) error {
 	dir := filepath.Join(c.dir, digest)
-	sum, err := sumFolder(dir)
+	files, err := sumFolder(dir)
 	if err != nil {
 		return fmt.Errorf("compilation cache: %w", err)
 	}
-	return writeFileAtomic(dir+".sum", []byte(sum))
+	src, err := json.Marshal(seal{Scan: scanVersion, Info: info, Files: files})
+	if err != nil {
+		return fmt.Errorf("compilation cache: %w", err)
+	}
+	return writeFileAtomic(dir+".seal", src)
 }
 
-// sumFolder lists the digest and path of every file below dir.
-func sumFolder(dir string) (string, error) {
-	var b strings.Builder
+// sumFolder is the digest of every file below dir, by its path there.
+func sumFolder(dir string) (map[string]string, error) {
+	files := map[string]string{}
 	err := filepath.WalkDir(dir, func(name string, d fs.DirEntry, err error) error {
 		if err != nil || d.IsDir() {
 			return err
@@ -104,8 +133,8 @@ func sumFolder(dir string) (string, error) {
 			return err
 		}
 		rel, err := filepath.Rel(dir, name)
-		fmt.Fprintf(&b, "%s %s\n", hexSum(content), rel)
+		files[rel] = hexSum(content)
 		return err
 	})
-	return b.String(), err
+	return files, err
 }

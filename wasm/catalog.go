@@ -39,11 +39,12 @@ type Catalog struct {
 
 	mu      sync.Mutex
 	builtIn map[string]*Bundle
+	modules map[string][]byte // of built-in bundles, which share theirs
 }
 
 // NewCatalog looks along sources in their order.
 func NewCatalog(sources ...Source) *Catalog {
-	return &Catalog{sources: sources, builtIn: map[string]*Bundle{}}
+	return &Catalog{sources: sources, builtIn: map[string]*Bundle{}, modules: map[string][]byte{}}
 }
 
 // Bundle returns the bundle for a reference "name" or "name@variant"; a
@@ -51,7 +52,7 @@ func NewCatalog(sources ...Source) *Catalog {
 // when no source has it.
 func (c *Catalog) Bundle(ref string) (*Bundle, error) {
 	name, variant, hasVariant := strings.Cut(ref, "@")
-	if !agentName.MatchString(name) || hasVariant && !agentName.MatchString(variant) {
+	if !agentName().MatchString(name) || hasVariant && !agentName().MatchString(variant) {
 		return nil, errorf(CodeUnknownAgent, "%q is not an agent's name", ref)
 	}
 	for _, src := range c.sources {
@@ -69,13 +70,28 @@ func (c *Catalog) Bundle(ref string) (*Bundle, error) {
 
 func (c *Catalog) load(src Source, ref, name string) (*Bundle, error) {
 	if src.BuiltIn {
-		c.mu.Lock()
-		defer c.mu.Unlock()
-		if b, ok := c.builtIn[ref]; ok {
-			return b, nil
-		}
+		return c.loadBuiltIn(src, ref, name)
 	}
-	b, err := LoadBundle(src.FS, ref)
+	return src.load(ref, name, nil)
+}
+
+func (c *Catalog) loadBuiltIn(src Source, ref, name string) (*Bundle, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if b, ok := c.builtIn[ref]; ok {
+		return b, nil
+	}
+	b, err := src.load(ref, name, c.modules)
+	if err != nil {
+		return nil, err
+	}
+	b.BuiltIn = true
+	c.builtIn[ref], c.modules[b.ModuleDigest] = b, b.Module
+	return b, nil
+}
+
+func (src *Source) load(ref, name string, modules map[string][]byte) (*Bundle, error) {
+	b, err := loadBundle(src.FS, ref, modules)
 	if err != nil {
 		e := asError(err)
 		return nil, &Error{Code: e.Code, Message: src.Name + ": " + e.Message}
@@ -83,10 +99,7 @@ func (c *Catalog) load(src Source, ref, name string) (*Bundle, error) {
 	if b.Manifest.Name != name {
 		return nil, errorf(CodeBundle, "%s: folder %s holds agent %q", src.Name, ref, b.Manifest.Name)
 	}
-	b.Origin, b.BuiltIn = src.Name, src.BuiltIn
-	if src.BuiltIn {
-		c.builtIn[ref] = b
-	}
+	b.Origin = src.Name
 	return b, nil
 }
 

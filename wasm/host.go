@@ -308,22 +308,37 @@ func (a *attempt) ports() ([]byte, error) {
 	return rmp.AppendMsgpack(nil, asJSON)
 }
 
-// Warm loads the modules of agents and makes an instance of each that is a
-// reactor, so that their attempts find them ready. What fails here fails again
-// where it is needed, and is reported there.
+// Warm prepares agents in the background, in their order: it loads their
+// modules and makes an instance of each that is a reactor, so that attempts
+// find them ready. What fails here fails again where it is needed, and is
+// reported there.
 func (h *Host) Warm(ctx context.Context, refs []string) {
-	for _, ref := range refs {
-		b, err := h.cfg.Catalog.Bundle(strings.TrimPrefix(ref, "agent:"))
-		if err != nil {
-			continue
-		}
-		m, err := h.cfg.Runtime.Load(ctx, b.Module, b.ModuleDigest)
-		if err != nil || m.life != LifeReactor || len(b.Caps.FS) > 0 {
-			continue
-		}
-		a := attempt{bundle: b}
-		limits := b.Manifest.Limits.or(DefaultLimits).atMost(h.cfg.Runtime.cfg.Max)
-		g := &guest{args: a.argv(), memory: uint64(limits.MemoryMB) << 20}
-		m.fill(m.pool(g), g)
+	r := h.cfg.Runtime
+	if !r.startFilling() {
+		return
 	}
+	go func() {
+		defer r.filling.Done()
+		for _, ref := range refs {
+			if ctx.Err() != nil {
+				return
+			}
+			h.warm(ctx, strings.TrimPrefix(ref, "agent:"))
+		}
+	}()
+}
+
+func (h *Host) warm(ctx context.Context, ref string) {
+	b, err := h.cfg.Catalog.Bundle(ref)
+	if err != nil {
+		return
+	}
+	m, err := h.cfg.Runtime.Load(ctx, b.Module, b.ModuleDigest)
+	if err != nil || m.life != LifeReactor || len(b.Caps.FS) > 0 {
+		return
+	}
+	a := attempt{bundle: b}
+	limits := b.Manifest.Limits.or(DefaultLimits).atMost(h.cfg.Runtime.cfg.Max)
+	g := &guest{args: a.argv(), memory: uint64(limits.MemoryMB) << 20}
+	m.fill(ctx, m.pool(g), g)
 }

@@ -7,6 +7,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 )
 
 // KindWASI is the only kind of bundle there is.
@@ -81,11 +82,17 @@ type manifestFile struct {
 	} `toml:"artifacts"`
 }
 
+// Forms of names, digests and versions (https://semver.org). They are compiled
+// when they are first needed: start-up is paid on every Enter key.
 var (
-	agentName = regexp.MustCompile(`^[a-z][a-z0-9_]{0,63}$`)
-	hexDigest = regexp.MustCompile(`^[0-9a-f]{64}$`)
-	semVer    = regexp.MustCompile(`^\d+\.\d+\.\d+(-[0-9A-Za-z.-]+)?(\+[0-9A-Za-z.-]+)?$`)
+	agentName = lazyRegexp(`^[a-z][a-z0-9_]{0,63}$`)
+	hexDigest = lazyRegexp(`^[0-9a-f]{64}$`)
+	semVer    = lazyRegexp(`^\d+\.\d+\.\d+(-[0-9A-Za-z.-]+)?(\+[0-9A-Za-z.-]+)?$`)
 )
+
+func lazyRegexp(expr string) func() *regexp.Regexp {
+	return sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(expr) })
+}
 
 // ParseManifest reads a manifest.toml; name is for errors.
 func ParseManifest(name string, src []byte) (*Manifest, error) {
@@ -127,9 +134,9 @@ func (m *Manifest) fill(f *manifestFile) (err error) {
 
 func (m *Manifest) check(kind string) error {
 	switch {
-	case !agentName.MatchString(m.Name):
+	case !agentName().MatchString(m.Name):
 		return fmt.Errorf("agent.name %q is not of the form [a-z][a-z0-9_]{0,63}", m.Name)
-	case !semVer.MatchString(m.Version):
+	case !semVer().MatchString(m.Version):
 		return fmt.Errorf("agent.version %q is not a SemVer version", m.Version)
 	case kind != KindWASI:
 		return fmt.Errorf("agent.kind %q is not %s", kind, KindWASI)
@@ -164,7 +171,7 @@ func checkRef(key string, r FileRef, needDigest bool) error {
 	if r.Path == "" || path.IsAbs(r.Path) || path.Clean(r.Path) != r.Path {
 		return fmt.Errorf("%s: path %q is not a clean relative path", key, r.Path)
 	}
-	if (needDigest || r.Blake3 != "") && !hexDigest.MatchString(r.Blake3) {
+	if (needDigest || r.Blake3 != "") && !hexDigest().MatchString(r.Blake3) {
 		return fmt.Errorf("%s: blake3 %q is not 64 lower-case hex digits", key, r.Blake3)
 	}
 	return nil
@@ -193,7 +200,7 @@ func ports(v any) (map[string]Port, error) {
 		return nil, fmt.Errorf("want a table or a list of names, not %T", v)
 	}
 	for name := range out {
-		if !agentName.MatchString(name) {
+		if !agentName().MatchString(name) {
 			return nil, fmt.Errorf("port name %q is not of the form [a-z][a-z0-9_]{0,63}", name)
 		}
 	}

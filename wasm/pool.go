@@ -55,30 +55,29 @@ func (m *Module) takePooled(g *guest) *instance {
 
 // keepReady fills the pool again in the background.
 func (m *Module) keepReady(p *pool, g *guest) {
-	for range m.owner.cfg.KeepReady - len(p.ready) {
-		m.fill(p, g)
-	}
-}
-
-// fill makes one instance in the background.
-func (m *Module) fill(p *pool, g *guest) {
-	if !m.owner.startFilling() {
+	if len(p.ready) >= m.owner.cfg.KeepReady || !m.owner.startFilling() {
 		return
 	}
 	go func() {
 		defer m.owner.filling.Done()
-		ctx, cancel := context.WithTimeout(context.Background(), initTimeout)
-		defer cancel()
-		in, err := m.initialized(ctx, &guest{args: g.args, memory: g.memory})
-		if err != nil {
-			return // the attempt that needs it will meet the error and report it
-		}
-		select {
-		case p.ready <- in:
-		default:
-			in.close()
-		}
+		m.fill(context.Background(), p, g)
 	}()
+}
+
+// fill adds one instance. If that fails, the attempt that needs one will meet
+// the error and report it.
+func (m *Module) fill(ctx context.Context, p *pool, g *guest) {
+	ctx, cancel := context.WithTimeout(ctx, initTimeout)
+	defer cancel()
+	in, err := m.initialized(ctx, &guest{args: g.args, memory: g.memory})
+	if err != nil {
+		return
+	}
+	select {
+	case p.ready <- in:
+	default:
+		in.close()
+	}
 }
 
 // startFilling counts a background goroutine, unless the runtime is closing.

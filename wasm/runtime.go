@@ -129,37 +129,63 @@ func (r *Runtime) forget(digest string, e *moduleEntry) {
 	}
 }
 
+// compile makes a module from the cache, if it has it, or from the binary.
 func (r *Runtime) compile(ctx context.Context, binary []byte, digest string) (*Module, error) {
-	m := &Module{owner: r, digest: digest, pools: map[string]*pool{}}
-	info, err := Scan(binary, r.scanLimits())
-	if err != nil {
-		return nil, loadRefused(err)
-	}
-	dir, hit, unlock := r.cacheFolder(ctx, digest)
-	defer unlock()
-	if err := m.build(ctx, binary, info, dir); err != nil {
-		return nil, errors.Join(err, m.close())
-	}
-	if dir != "" && !hit {
-		r.warn(r.cache.seal(digest))
-	}
-	return m, nil
-}
-
-// cacheFolder locks and returns the module's folder, or "" when there is no
-// usable cache.
-func (r *Runtime) cacheFolder(ctx context.Context, digest string) (string, bool, func()) {
 	if r.cache == nil {
-		return "", false, func() {}
+		m, _, err := r.compileAnew(ctx, binary, digest, "")
+		return m, err
 	}
 	unlock, err := r.cache.lock(ctx, digest)
 	if err != nil {
 		r.warn(err)
-		return "", false, func() {}
+		m, _, err := r.compileAnew(ctx, binary, digest, "")
+		return m, err
 	}
-	dir, hit, err := r.cache.open(digest)
-	r.warn(err)
-	return dir, hit, unlock
+	defer unlock()
+	dir, seal := r.cache.open(digest)
+	if seal != nil {
+		if m := r.compileCached(ctx, binary, digest, dir, seal); m != nil {
+			return m, nil
+		}
+	}
+	if err := r.cache.clear(dir); err != nil {
+		r.warn(err)
+		dir = ""
+	}
+	m, info, err := r.compileAnew(ctx, binary, digest, dir)
+	if err == nil && dir != "" {
+		r.warn(r.cache.seal(digest, info))
+	}
+	return m, err
+}
+
+// compileCached loads native code out of the cache while its files are held
+// against the seal. Nothing of it runs before both are done; nil means that the
+// cache is of no use.
+func (r *Runtime) compileCached(ctx context.Context, binary []byte, digest, dir string, s *seal) *Module {
+	sound := make(chan bool, 1)
+	go func() { sound <- s.matches(dir) }()
+	m, err := r.build(ctx, binary, digest, s.Info, dir)
+	if <-sound && err == nil {
+		return m
+	}
+	if m != nil {
+		r.warn(m.close())
+	}
+	return nil
+}
+
+// compileAnew scans and compiles; dir is where wazero keeps the code, or "".
+func (r *Runtime) compileAnew(ctx context.Context, binary []byte, digest, dir string) (*Module, *ModuleInfo, error) {
+	info, err := Scan(binary, r.scanLimits())
+	if err != nil {
+		return nil, nil, loadRefused(err)
+	}
+	m, err := r.build(ctx, binary, digest, info, dir)
+	if err != nil && m != nil {
+		return nil, nil, errors.Join(err, m.close())
+	}
+	return m, info, err
 }
 
 // Module is a compiled module and the instances that wait for work.
@@ -176,36 +202,36 @@ type Module struct {
 	pools map[string]*pool // by argv, memory limit
 }
 
-// build admits a scanned module to a wazero runtime of its own and compiles it.
-func (m *Module) build(ctx context.Context, binary []byte, info *ModuleInfo, cacheDir string) error {
+// build admits a scanned module to a wazero runtime of its own and compiles
+// it. A module that comes with an error is to be closed.
+func (r *Runtime) build(ctx context.Context, binary []byte, digest string, info *ModuleInfo, cacheDir string) (*Module, error) {
+	m := &Module{owner: r, digest: digest, info: info, pools: map[string]*pool{}}
 	cfg := wazero.NewRuntimeConfigCompiler().
 		WithCloseOnContextDone(true). // or a guest in a loop could not be stopped
 		WithDebugInfoEnabled(false).
-		WithMemoryLimitPages(uint32(m.owner.cfg.Max.MemoryMB) * pagesPerMB)
+		WithMemoryLimitPages(uint32(r.cfg.Max.MemoryMB) * pagesPerMB)
 	if cacheDir != "" {
 		cache, err := wazero.NewCompilationCacheWithDir(cacheDir)
 		if err != nil {
-			return errorf(CodeHost, "compilation cache: %v", err)
+			return nil, errorf(CodeHost, "compilation cache: %v", err)
 		}
 		m.cache, cfg = cache, cfg.WithCompilationCache(cache)
 	}
 	// The wazero runtime outlives the call that happened to need it first.
 	m.wazero = wazero.NewRuntimeWithConfig(context.WithoutCancel(ctx), cfg)
-	m.info = info
 	known, err := instantiateHost(ctx, m.wazero)
 	if err != nil {
-		return errorf(CodeHost, "host modules: %v", err)
+		return m, errorf(CodeHost, "host modules: %v", err)
 	}
 	if m.life, err = info.Admit(known); err != nil {
-		return loadRefused(err)
+		return m, loadRefused(err)
 	}
-	compiled, err := m.wazero.CompileModule(
+	m.compiled, err = m.wazero.CompileModule(
 		experimental.WithCompilationWorkers(ctx, runtime.GOMAXPROCS(0)), binary)
 	if err != nil {
-		return loadRefused(err)
+		return m, loadRefused(err)
 	}
-	m.compiled = compiled
-	return nil
+	return m, nil
 }
 
 // pagesPerMB is how many pages of WebAssembly memory, 64 KiB each, make 1 MiB.

@@ -42,30 +42,6 @@ func checkLength(d *draft) []string {
 	return nil
 }
 
-var greeting = pattern(`(?i)^(hi|hello|hey|dear|good (morning|afternoon|evening)|greetings)\b\s*([^,!\n]*)`)
-
-func checkGreeting(d *draft) []string {
-	first, _, _ := strings.Cut(strings.TrimSpace(d.BodyMD), "\n")
-	m := greeting().FindStringSubmatch(first)
-	switch {
-	case m == nil:
-		return []string{"it begins without a greeting"}
-	case strings.TrimSpace(m[3]) == "":
-		return []string{"the greeting names nobody"}
-	}
-	return nil
-}
-
-var leftover = pattern(`(?i)\{\{.*?\}\}|<[a-z][a-z _-]*>|\[(your|name|insert|recipient|date|tbd)[^\]]*\]|\bTODO\b|\bXXX\b|lorem ipsum|as an ai\b`)
-
-func checkLeftovers(d *draft) []string {
-	var out []string
-	for _, m := range leftover().FindAllString(d.Subject+"\n"+d.BodyMD, 5) {
-		out = append(out, fmt.Sprintf("left over: %q", m))
-	}
-	return out
-}
-
 func checkTone(d *draft) []string {
 	var out []string
 	if n := strings.Count(d.BodyMD, "!"); n > 2 {
@@ -88,13 +64,13 @@ func checkCitations(d *draft) []string {
 	var out []string
 	for line := range strings.SplitSeq(d.BodyMD, "\n") {
 		item := strings.TrimSpace(line)
-		if strings.HasPrefix(item, "- ") && !citation().MatchString(item) {
+		if strings.HasPrefix(item, "- ") && len(citationsIn(item)) == 0 {
 			out = append(out, fmt.Sprintf("a claim without its source: %q", shorten(item, 60)))
 		}
 	}
-	for _, m := range citation().FindAllStringSubmatch(d.BodyMD, -1) {
-		if !slices.ContainsFunc(d.Citations, func(id int64) bool { return fmt.Sprint(id) == m[1] }) {
-			out = append(out, fmt.Sprintf("[#%s] is no event that the draft rests on", m[1]))
+	for _, c := range citationsIn(d.BodyMD) {
+		if !slices.Contains(d.Citations, c.id) {
+			out = append(out, fmt.Sprintf("[#%d] is no event that the draft rests on", c.id))
 		}
 	}
 	return out

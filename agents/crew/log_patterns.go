@@ -57,36 +57,6 @@ func groupLines(log string, top int) logReport {
 	return r
 }
 
-var (
-	levelWord = pattern(`(?i)\b(fatal|panic|emerg|crit(?:ical)?|err(?:or)?|fail(?:ed|ure)?|warn(?:ing)?|info|notice|debug|trace)\b`)
-	variable  = pattern(`(?i)` + strings.Join([]string{
-		`\d{4}-\d\d-\d\d[t ]\d\d:\d\d:\d\d(?:[.,]\d+)?(?:z|[+-]\d\d:?\d\d)?`, // ISO times
-		`\b(?:jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)\s+\d+\s+\d\d:\d\d:\d\d`,
-		`\b[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\b`, // UUIDs
-		`\b\d{1,3}(?:\.\d{1,3}){3}(?::\d+)?\b`,            // IPv4
-		`\b(?:0x)?[0-9a-f]{8,}\b`,
-		`\d+`,
-	}, "|"))
-)
-
-// mask takes out what differs between lines that say the same.
-func mask(line string) string { return variable().ReplaceAllString(line, "#") }
-
-func levelOf(line string) string {
-	word := strings.ToLower(levelWord().FindString(line))
-	switch {
-	case word == "":
-		return "other"
-	case strings.HasPrefix(word, "warn"):
-		return "warning"
-	case word == "info" || word == "notice":
-		return "info"
-	case word == "debug" || word == "trace":
-		return "debug"
-	}
-	return "error"
-}
-
 func gravity(level string) int {
 	return slices.Index([]string{"error", "warning", "other", "info", "debug"}, level)
 }

@@ -43,11 +43,11 @@ func send(c *guest.Call, to *contact, d *draft, r *review) (*mailResult, error) 
 	}
 	m := message{
 		To: []string{to.Email}, Subject: d.Subject,
-		Body: citation().ReplaceAllString(d.BodyMD, ""), DryRun: true,
+		Body: withoutCitations(d.BodyMD), DryRun: true,
 	}
 	decision, err := c.Confirm(guest.Action{
 		Kind:    "send",
-		Summary: fmt.Sprintf("Send an email to %s <%s>: %s (dry run)%s", to.Name, to.Email, d.Subject, doubt(to)),
+		Summary: fmt.Sprintf("Send an email to %s <%s>: %s (dry run)%s", to.Name, to.Email, d.Subject, to.doubt()),
 		Details: m,
 	})
 	if err != nil {
@@ -57,18 +57,6 @@ func send(c *guest.Call, to *contact, d *draft, r *review) (*mailResult, error) 
 		return &mailResult{Status: "declined", Reason: decision.Rationale, Recipients: m.To}, nil
 	}
 	return deliver(c, m, d)
-}
-
-// doubt tells the person who else could have been meant.
-func doubt(to *contact) string {
-	if len(to.RunnersUp) == 0 {
-		return ""
-	}
-	var names []string
-	for _, o := range to.RunnersUp {
-		names = append(names, o.Name)
-	}
-	return fmt.Sprintf("; confidence %.2f, it could also be %s", to.Confidence, strings.Join(names, ", "))
 }
 
 // unfit says why nothing may go to this contact, or nothing.

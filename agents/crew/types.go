@@ -1,5 +1,10 @@
 package main
 
+import (
+	"fmt"
+	"strings"
+)
+
 // What travels between the agents of compose_email. The manifests name these
 // as content types.
 
@@ -27,6 +32,18 @@ type runnerUp struct {
 const stubConfidence = 0.4
 
 func (c *contact) stub() bool { return c.Email == "" || c.Confidence <= stubConfidence }
+
+// doubt tells the person who else could have been meant.
+func (c *contact) doubt() string {
+	if len(c.RunnersUp) == 0 {
+		return ""
+	}
+	var names []string
+	for _, o := range c.RunnersUp {
+		names = append(names, o.Name)
+	}
+	return fmt.Sprintf("; confidence %.2f, it could also be %s", c.Confidence, strings.Join(names, ", "))
+}
 
 // bundle is observation.context.bundle.v1.
 type bundle struct {
