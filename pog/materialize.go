@@ -80,11 +80,11 @@ func (m *materializer) run(ctx context.Context) {
 
 // wake asks for a pass at once.
 func (m *materializer) wake() {
-	signal(m.urgent)
-	signal(m.kick)
+	token(m.urgent)
+	token(m.kick)
 }
 
-func signal(c chan struct{}) {
+func token(c chan struct{}) {
 	select {
 	case c <- struct{}{}:
 	default:
@@ -130,7 +130,7 @@ func (m *materializer) advance(head int64) {
 	m.mu.Lock()
 	m.wanted = max(m.wanted, head)
 	m.mu.Unlock()
-	signal(m.kick)
+	token(m.kick)
 }
 
 // wait returns when the views have everything up to head. When they cannot
