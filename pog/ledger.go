@@ -271,9 +271,14 @@ func duplicateOf(i int, p *pending, old *Event) error {
 	return &DuplicateError{Index: i, Kind: p.kind, EventID: old.ID}
 }
 
-// findHash returns the event with a hash, or nil.
+// findHash returns the event with a hash, or nil. Nearly always there is
+// none, which the index alone can tell.
 func findHash(c *conn, h Hash) (*Event, error) {
-	row, err := c.first(selectEvent+` WHERE e.hash_blake3 = ?`, h)
+	id, err := c.int(`SELECT id FROM events WHERE hash_blake3 = ?`, h)
+	if err != nil || id == 0 {
+		return nil, err
+	}
+	row, err := c.first(selectEvent+` WHERE e.id = ?`, id)
 	if err != nil || len(row) == 0 {
 		return nil, err
 	}

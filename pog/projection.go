@@ -65,6 +65,10 @@ func (p *projection) apply(r *record) error {
 
 // saveEvent writes the masked event into its domain's events table.
 func (p *projection) saveEvent(r *record) error {
+	var trace any // NULL for none, which the index leaves out
+	if r.trace != "" {
+		trace = r.trace
+	}
 	payload := string(r.Payload)
 	if len(payload) > maxViewPayload {
 		payload = fmt.Sprintf(`{"omitted_bytes":%d}`, len(payload))
@@ -72,7 +76,7 @@ func (p *projection) saveEvent(r *record) error {
 		payload = string(p.red.maskJSON(r.Payload))
 	}
 	return p.db.exec(`INSERT INTO `+eventsTable(domainOf(r.Kind))+`(`+eventColumns+`) VALUES(?,?,?,?,?,?,?,?,?)`,
-		r.ID, r.TSMillis, r.Actor, r.Kind, r.Scope, r.trace, r.confirmed, payload,
+		r.ID, r.TSMillis, r.Actor, r.Kind, r.Scope, trace, r.confirmed, payload,
 		string(p.red.maskJSON(r.Provenance)))
 }
 

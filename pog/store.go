@@ -203,8 +203,11 @@ func (s *Store) current(ctx context.Context) error {
 // on with what they have: a full disk must not take away what is there.
 func (s *Store) fresh(ctx context.Context) error {
 	err := s.current(ctx)
-	if code := CodeOf(err); code == ErrDiskFull || code == ErrReadOnly || code == ErrBusy {
-		return nil
+	switch CodeOf(err) {
+	case ErrDiskFull, ErrReadOnly, ErrBusy:
+		if s.mat.wasOpened() {
+			return nil
+		}
 	}
 	return err
 }

@@ -254,7 +254,7 @@ func viewsDDL() string {
 		fmt.Fprintf(&b, `CREATE TABLE %[1]s(id INTEGER PRIMARY KEY, ts_ms INTEGER, actor TEXT, kind TEXT, scope TEXT,
   trace_id TEXT, confirmed INTEGER, payload_json TEXT, provenance_json TEXT);
 CREATE INDEX %[1]s_kind ON %[1]s(kind, ts_ms);
-CREATE INDEX %[1]s_trace ON %[1]s(trace_id) WHERE trace_id <> '';
+CREATE INDEX %[1]s_trace ON %[1]s(trace_id) WHERE trace_id IS NOT NULL;
 `, name)
 	}
 	b.WriteString("CREATE VIEW events AS " + strings.ReplaceAll(selectEvents(Domains()), "main.", "") + ";\n")
