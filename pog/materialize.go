@@ -73,7 +73,9 @@ func (m *materializer) run(ctx context.Context) {
 			m.settle(ctx)
 			m.pass(ctx)
 		case <-ctx.Done():
+			m.busy.Lock() // a rebuild may be at it
 			m.disconnect()
+			m.busy.Unlock()
 			return
 		}
 	}
@@ -293,11 +295,11 @@ func (m *materializer) step(ctx context.Context) (reached int64, more bool, err 
 				return err
 			}
 		}
-		n, last, err := m.views.applyFrom(ctx, m.ledger, mark.EventID, passEvents)
-		if err != nil || last == nil {
+		n, last, err := m.views.applyAfter(ctx, m.ledger, mark)
+		if err != nil {
 			return err
 		}
-		mark, more = *last, n == passEvents
+		mark, more = last, n == passEvents
 		return saveWatermark(db, mark)
 	})
 	return mark.EventID, more, storageError("write", m.viewsDB.path, err)
@@ -347,6 +349,11 @@ func clearViews(db *conn) error {
 func (m *materializer) rebuild(ctx context.Context) error {
 	m.busy.Lock()
 	defer m.busy.Unlock()
+	select {
+	case <-m.done:
+		return ErrClosed
+	default:
+	}
 	if err := m.connect(); err != nil {
 		return err
 	}
@@ -357,14 +364,11 @@ func (m *materializer) rebuild(ctx context.Context) error {
 			return err
 		}
 		for {
-			n, last, err := m.views.applyFrom(ctx, m.ledger, mark.EventID, passEvents)
+			n, last, err := m.views.applyAfter(ctx, m.ledger, mark)
 			if err != nil {
 				return err
 			}
-			if last != nil {
-				mark = *last
-			}
-			if n < passEvents {
+			if mark = last; n < passEvents {
 				return saveWatermark(db, mark)
 			}
 			if err := ctx.Err(); err != nil {
@@ -407,7 +411,8 @@ func moveAside(path string) (string, error) {
 			return "", err
 		}
 		for _, suffix := range []string{"-wal", "-shm"} {
-			if err := os.Rename(path+suffix, aside+suffix); err != nil && !errors.Is(err, os.ErrNotExist) {
+			err := os.Rename(path+suffix, aside+suffix)
+			if err != nil && !errors.Is(err, os.ErrNotExist) {
 				return "", err
 			}
 		}

@@ -3,7 +3,6 @@ package pog
 import (
 	"slices"
 	"strings"
-	"unicode"
 	"unicode/utf8"
 )
 
@@ -107,7 +106,7 @@ func firstPlace(text []rune, words []string) int {
 	folded := strings.ToLower(string(text))
 	place := -1
 	for _, w := range words {
-		w = strings.ToLower(strings.TrimFunc(w, func(r rune) bool { return !unicode.IsLetter(r) && !unicode.IsDigit(r) }))
+		w = strings.ToLower(strings.TrimFunc(w, func(r rune) bool { return !isWordRune(r) }))
 		if i := strings.Index(folded, w); len(w) > 2 && i >= 0 && (place < 0 || i < place) {
 			place = i
 		}

@@ -28,17 +28,18 @@ type SearchRequest struct {
 
 // Hit is one thing found.
 type Hit struct {
-	Entity    string   `json:"entity"` // contact:…, note:…, artifact:…, event:…
-	Domain    Domain   `json:"domain"`
-	Kind      string   `json:"kind"` // of the source event
-	Title     string   `json:"title"`
-	Excerpt   string   `json:"excerpt"`
-	Score     float64  `json:"score"` // higher is better; comparable within one answer only
-	EventID   int64    `json:"event_id"`
-	TSMillis  int64    `json:"ts_ms"`
-	Actor     string   `json:"actor"`
-	Confirmed bool     `json:"confirmed"`
-	FoundBy   []string `json:"found_by"` // the lists it was in: name, words, any_word, fuzzy, address
+	Entity    string  `json:"entity"` // contact:…, note:…, artifact:…, event:…
+	Domain    Domain  `json:"domain"`
+	Kind      string  `json:"kind"` // of the source event
+	Title     string  `json:"title"`
+	Excerpt   string  `json:"excerpt"`
+	Score     float64 `json:"score"` // higher is better; comparable within one answer only
+	EventID   int64   `json:"event_id"`
+	TSMillis  int64   `json:"ts_ms"`
+	Actor     string  `json:"actor"`
+	Confirmed bool    `json:"confirmed"`
+	// FoundBy names the lists it was on: name, words, any_word, fuzzy, address.
+	FoundBy []string `json:"found_by"`
 }
 
 // Bounds of a search.
@@ -64,14 +65,25 @@ type searchable struct {
 }
 
 // searchables lists them; it is never written.
-var searchables = []searchable{
-	{&contactsTable, "contact.upserted", "'contact:' || t.contact_key", "t.name",
-		"concat_ws(' · ', nullif(t.email, ''), nullif(t.org, ''), nullif(t.title, ''))", "8, 3, 2, 4, 2, 1"},
-	{&notesTable, "note.added", "'note:' || t.note_key", "t.title", "t.body", "4, 1, 2"},
-	{&artifactsTable, "artifact.created", "'artifact:' || t.artifact_id",
-		"coalesce(nullif(t.name, ''), t.kind)", "coalesce(nullif(t.summary, ''), t.path)", "4, 1, 2, 1"},
-	{&emailsTable, "email.sent", "'event:' || t.id", "t.subject", "t.sent_to", "3, 1, 1"},
-}
+var searchables = []searchable{{
+	viewTable: &contactsTable, kind: "contact.upserted",
+	entity: "'contact:' || t.contact_key", title: "t.name",
+	body:    "concat_ws(' · ', nullif(t.email, ''), nullif(t.org, ''), nullif(t.title, ''))",
+	weights: "8, 3, 2, 4, 2, 1",
+}, {
+	viewTable: &notesTable, kind: "note.added",
+	entity: "'note:' || t.note_key", title: "t.title", body: "t.body",
+	weights: "4, 1, 2",
+}, {
+	viewTable: &artifactsTable, kind: "artifact.created",
+	entity: "'artifact:' || t.artifact_id", title: "coalesce(nullif(t.name, ''), t.kind)",
+	body:    "coalesce(nullif(t.summary, ''), t.path)",
+	weights: "4, 1, 2, 1",
+}, {
+	viewTable: &emailsTable, kind: "email.sent",
+	entity: "'event:' || t.id", title: "t.subject", body: "t.sent_to",
+	weights: "3, 1, 1",
+}}
 
 // Search finds contacts, notes, artifacts and emails by words. The text is
 // data: nothing in it is syntax. Addresses in it match masked ones too, so a
@@ -112,13 +124,15 @@ func (s *Store) Search(ctx context.Context, r Reader, req SearchRequest) ([]Hit,
 func (s *Store) searchWords(text string) []string {
 	var words []string
 	for _, w := range strings.Fields(s.red.mask(strings.ReplaceAll(text, "\x00", " "))) {
-		letters := strings.IndexFunc(w, func(r rune) bool { return unicode.IsLetter(r) || unicode.IsDigit(r) })
-		if letters >= 0 && len(words) < maxSearchWords {
+		if strings.IndexFunc(w, isWordRune) >= 0 && len(words) < maxSearchWords {
 			words = append(words, w)
 		}
 	}
 	return words
 }
+
+// isWordRune says whether r is part of a word for a full-text index.
+func isWordRune(r rune) bool { return unicode.IsLetter(r) || unicode.IsDigit(r) }
 
 // matchExpr is the FTS5 expression for words joined by an operator. Every
 // word is a string, in which only the quote means anything
@@ -198,7 +212,9 @@ func (f *finder) tables() []searchable {
 
 // contacts is the contacts' index when it is among those to look into.
 func (f *finder) contacts() []searchable {
-	return slices.DeleteFunc(f.tables(), func(t searchable) bool { return t.viewTable != &contactsTable })
+	return slices.DeleteFunc(f.tables(), func(t searchable) bool {
+		return t.viewTable != &contactsTable
+	})
 }
 
 // byWords adds a list of everything that matches, over all tables. Each
@@ -210,7 +226,8 @@ func (f *finder) byWords(name, match string) error {
 		t := &f.tables()[i]
 		more, err := f.collect(t, way{
 			score: fmt.Sprintf("-bm25(%s_fts, %s)", t.name, t.weights),
-			from:  t.name + "_fts f", id: "f.rowid", where: t.name + "_fts MATCH ?", args: []any{match},
+			from:  t.name + "_fts f", id: "f.rowid", where: t.name + "_fts MATCH ?",
+			args: []any{match},
 		})
 		if err != nil {
 			return err
@@ -253,7 +270,8 @@ func (f *finder) byLikeness(text string) error {
 		if err != nil {
 			return err
 		}
-		f.add("fuzzy", slices.DeleteFunc(found, func(c candidate) bool { return c.score < likeEnough }))
+		unlike := func(c candidate) bool { return c.score < likeEnough }
+		f.add("fuzzy", slices.DeleteFunc(found, unlike))
 	}
 	return nil
 }
@@ -264,7 +282,8 @@ func (f *finder) byAddress(text string) error {
 	if !f.r.Raw || !f.r.AllDomains {
 		return nil
 	}
-	words := slices.DeleteFunc(strings.Fields(strings.ToLower(text)), func(w string) bool { return len(w) < 3 })
+	short := func(w string) bool { return len(w) < 3 }
+	words := slices.DeleteFunc(strings.Fields(strings.ToLower(text)), short)
 	words = words[:min(len(words), maxSearchWords)]
 	var found []candidate
 	for i := range f.tables() {
@@ -351,12 +370,15 @@ func (f *finder) filters() (string, []any) {
 func (f *finder) describe(hits []Hit, found fused) ([]Hit, error) {
 	i := slices.IndexFunc(searchables, func(t searchable) bool { return t.name == found.table })
 	t := &searchables[i]
-	sql := fmt.Sprintf(`SELECT %s, %s, substr(%s, 1, 20000), t.source_event, t.ts_ms, t.actor, t.confirmed
-		FROM %s t WHERE t.id = ?`, t.entity, t.title, t.body, t.name)
+	sql := fmt.Sprintf(`SELECT %s, %s, substr(%s, 1, 20000), t.source_event, t.ts_ms, t.actor,
+		t.confirmed FROM %s t WHERE t.id = ?`, t.entity, t.title, t.body, t.name)
 	err := f.c.each(f.ctx, sql, []any{found.id}, func(v []driver.Value) error {
-		hits = append(hits, Hit{Entity: text(v[0]), Domain: t.domain, Kind: t.kind, Title: text(v[1]),
-			Excerpt: excerpt(text(v[2]), f.words), Score: found.score, EventID: integer(v[3]),
-			TSMillis: integer(v[4]), Actor: text(v[5]), Confirmed: integer(v[6]) != 0, FoundBy: found.by})
+		hits = append(hits, Hit{
+			Entity: text(v[0]), Domain: t.domain, Kind: t.kind, Title: text(v[1]),
+			Excerpt: excerpt(text(v[2]), f.words), Score: found.score, FoundBy: found.by,
+			EventID: integer(v[3]), TSMillis: integer(v[4]), Actor: text(v[5]),
+			Confirmed: integer(v[6]) != 0,
+		})
 		return nil
 	})
 	return hits, err

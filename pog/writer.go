@@ -201,7 +201,7 @@ func (w *writer) append(batch []*proposal, answers []answer) (link, error) {
 			if p.dryRun {
 				a.events, a.err = checkNew(w.conn, head, p.events, p.existing)
 			} else {
-				a.events, head, a.err = appendAll(w.conn, head, p.events, p.existing, ts)
+				a.events, head, a.err = appendAll(w.conn, head, p, ts)
 				wrote = true
 			}
 			if a.err != nil && !isRefusal(a.err) {
@@ -260,7 +260,8 @@ func (w *writer) reconcile(batch []*proposal, answers []answer, cause error) (li
 		}
 		switch {
 		case err != nil, events != nil && synced != nil:
-			answers[i].err = &StorageError{Code: ErrUnknown, Op: "append to", Path: w.ledger.path, Err: cause}
+			answers[i].err = &StorageError{Code: ErrUnknown, Op: "append to",
+				Path: w.ledger.path, Err: cause}
 		case events != nil:
 			answers[i] = answer{events: events}
 		}
