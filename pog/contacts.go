@@ -102,8 +102,8 @@ func otherAddresses(v row, c *contactPayload, guarded bool) func(current string)
 	return func(current string) any {
 		var list []string
 		for _, address := range known {
-			seen := slices.ContainsFunc(list, func(s string) bool { return strings.EqualFold(s, address) })
-			if address != "" && !seen && !strings.EqualFold(address, current) {
+			same := func(s string) bool { return strings.EqualFold(s, address) }
+			if address != "" && !same(current) && !slices.ContainsFunc(list, same) {
 				list = append(list, address)
 			}
 		}
@@ -143,7 +143,8 @@ func (p *projection) saveAliases(c *contactPayload, v row) error {
 		if !taken {
 			continue
 		}
-		err := p.db.exec(`INSERT OR IGNORE INTO contact_aliases(alias, contact_id) VALUES(?,?)`, alias, v["id"])
+		err := p.db.exec(`INSERT OR IGNORE INTO contact_aliases(alias, contact_id) VALUES(?,?)`,
+			alias, v["id"])
 		if err != nil {
 			return err
 		}

@@ -100,6 +100,8 @@ var actorName = sync.OnceValue(func() *regexp.Regexp {
 	return regexp.MustCompile(`^(user|system|agent:[a-z][a-z0-9_]{0,63}(@[A-Za-z0-9._-]{1,64})?)$`)
 })
 
+const badActor = "must be user, system or agent:<name>"
+
 func (p *Proposer) isAgent() bool { return strings.HasPrefix(p.Actor, "agent:") }
 
 // agentName is the part of an agent's actor that provenance repeats.
@@ -147,7 +149,7 @@ const (
 // wrong with them.
 func (s *Store) validate(p *Proposer, deltas []Delta) ([]pending, error) {
 	if !actorName().MatchString(p.Actor) {
-		return nil, &RefusedError{[]Problem{{Field: "actor", Reason: "must be user, system or agent:<name>"}}}
+		return nil, &RefusedError{[]Problem{{Field: "actor", Reason: badActor}}}
 	}
 	if len(deltas) == 0 || len(deltas) > maxDeltas {
 		return nil, &RefusedError{[]Problem{{Field: "deltas",
@@ -183,7 +185,8 @@ func (s *Store) validateOne(p *Proposer, d *Delta, out *pending) []Problem {
 	if len(problems) > 0 {
 		return problems
 	}
-	*out = pending{kind: d.Kind, scope: p.scope(d), actor: p.Actor, payload: payload, provenance: provenance}
+	*out = pending{kind: d.Kind, scope: p.scope(d), actor: p.Actor,
+		payload: payload, provenance: provenance}
 	out.hash, err = eventHash(out.actor, out.kind, out.scope, out.payload, out.provenance)
 	if err != nil {
 		return []Problem{{Reason: err.Error()}}
@@ -206,7 +209,7 @@ func (p *Proposer) check(d *Delta, k *checkedKind) []Problem {
 	if scope := p.scope(d); !p.mayScope(scope) {
 		add("scope", "denied:kb_write:scope %.80q is not %s's to write", scope, p.Actor)
 	} else if !actorName().MatchString(scope) {
-		add("scope", "must be user, system or agent:<name>")
+		add("scope", badActor)
 	}
 	if a := d.Provenance.AgentID; p.isAgent() && a != "" && a != p.agentName() {
 		add("provenance.agent_id", "is %.80q, but the proposer is %s", a, p.Actor)
@@ -218,10 +221,11 @@ func (p *Proposer) check(d *Delta, k *checkedKind) []Problem {
 }
 
 // checkPayload returns the payload in canonical form, and decoded.
-func (s *Store) checkPayload(d *Delta, k *checkedKind) (doc []byte, fields map[string]any, problems []Problem) {
+func (s *Store) checkPayload(d *Delta, k *checkedKind) ([]byte, map[string]any, []Problem) {
 	refuse := func(format string, args ...any) ([]byte, map[string]any, []Problem) {
 		return nil, nil, []Problem{{Field: "payload", Reason: fmt.Sprintf(format, args...)}}
 	}
+	var fields map[string]any
 	if len(d.Payload) > s.opts.MaxPayload {
 		return refuse("%d bytes, at most %d", len(d.Payload), s.opts.MaxPayload)
 	}

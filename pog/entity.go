@@ -29,7 +29,8 @@ func parseEntity(s string) (entity, error) {
 	}
 	kind, id, ok := strings.Cut(s, ":")
 	if !ok || id == "" {
-		return entity{}, fmt.Errorf("%w: %.80q names no entity; want contact:…, artifact:…, note:…, run:…, trace:…, action:…, event:… or a number", ErrQuery, s)
+		return entity{}, fmt.Errorf("%w: %.80q names no entity; want contact:, artifact:, note:, "+
+			"run:, trace:, action: or event: and an id, or a number", ErrQuery, s)
 	}
 	switch kind {
 	case "contact", "artifact", "note", "action":

@@ -139,7 +139,8 @@ type DuplicateError struct {
 }
 
 func (e *DuplicateError) Error() string {
-	return fmt.Sprintf("delta %d (%s) is already in the ledger as event %d", e.Index, e.Kind, e.EventID)
+	return fmt.Sprintf("delta %d (%s) is already in the ledger as event %d",
+		e.Index, e.Kind, e.EventID)
 }
 
 // Is reports whether target is ErrDuplicate.
@@ -228,12 +229,14 @@ func classify(err error) Code {
 // classifyErrno looks at what the kernel said. EFBIG is a full disk too: it
 // is how RLIMIT_FSIZE and some quotas show (setrlimit(2)).
 func classifyErrno(err error) Code {
-	switch {
-	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT), errors.Is(err, syscall.EFBIG):
+	var errno syscall.Errno
+	errors.As(err, &errno)
+	switch errno {
+	case syscall.ENOSPC, syscall.EDQUOT, syscall.EFBIG:
 		return ErrDiskFull
-	case errors.Is(err, syscall.EROFS), errors.Is(err, syscall.EACCES), errors.Is(err, syscall.EPERM):
+	case syscall.EROFS, syscall.EACCES, syscall.EPERM:
 		return ErrReadOnly
-	case errors.Is(err, syscall.ENOTDIR), errors.Is(err, syscall.EISDIR):
+	case syscall.ENOTDIR, syscall.EISDIR:
 		return ErrNotRegular
 	}
 	return ""

@@ -5,7 +5,6 @@ import (
 	"database/sql/driver"
 	"errors"
 	"fmt"
-	"io"
 	"slices"
 	"strings"
 	"time"
@@ -77,7 +76,8 @@ func (s *Store) Events(ctx context.Context, r Reader, f Filter) ([]Event, error)
 		if err := s.current(ctx); err != nil {
 			return nil, err
 		}
-		source, from = s.reader(AllReader()), "main.entity_history h CROSS JOIN ledger.events e ON e.id = h.event_id"
+		source = s.reader(AllReader()) // it has both files
+		from = "main.entity_history h CROSS JOIN ledger.events e ON e.id = h.event_id"
 		where, args = append(where, "h.entity_key = ?"), append(args, s.red.mask(e.key()))
 	}
 	sql := strings.Replace(selectEvent, "events e", from, 1)
@@ -85,10 +85,6 @@ func (s *Store) Events(ctx context.Context, r Reader, f Filter) ([]Event, error)
 		sql += " WHERE " + strings.Join(where, " AND ")
 	}
 	sql += " ORDER BY e.id" + map[bool]string{true: " DESC"}[f.Newest]
-	return s.collectEvents(ctx, source, r, sql, args, f.Limit)
-}
-
-func (s *Store) collectEvents(ctx context.Context, source *pool, r Reader, sql string, args []any, limit int) ([]Event, error) {
 	var out []Event
 	err := source.use(ctx, func(c *conn) error {
 		err := c.each(ctx, sql, args, func(v []driver.Value) error {
@@ -96,12 +92,12 @@ func (s *Store) collectEvents(ctx context.Context, source *pool, r Reader, sql s
 			if shown := s.show(r, &e); shown != nil {
 				out = append(out, *shown)
 			}
-			if len(out) == limit {
+			if len(out) == f.Limit {
 				return errEnough
 			}
 			return nil
 		})
-		if errors.Is(err, errEnough) || errors.Is(err, io.EOF) {
+		if errors.Is(err, errEnough) {
 			err = nil
 		}
 		return storageError("read", c.path, err)

@@ -95,7 +95,7 @@ func importFormat(req ImportRequest) (string, error) {
 		}
 	}
 	if importers[format] == nil {
-		return "", fmt.Errorf("%w: import %s: unknown format %q; want vcard (.vcf) or notes (a folder or .md)",
+		return "", fmt.Errorf("%w: import %s: unknown format %q; want vcard (.vcf) or notes (.md or a folder)",
 			ErrQuery, req.Path, format)
 	}
 	return format, nil

@@ -139,7 +139,9 @@ type importedNote struct {
 // text: three dashes are also a line across the page.
 func parseNote(doc, name string) (importedNote, error) {
 	front, body, err := cutFrontMatter(doc)
-	note := importedNote{Body: strings.TrimSpace(body), Title: cut(front.title, 300), Tags: cleanTags(front.tags)}
+	note := importedNote{
+		Title: cut(front.title, 300), Body: strings.TrimSpace(body), Tags: cleanTags(front.tags),
+	}
 	if front.date != "" {
 		note.Meta = map[string]string{"date": cut(front.date, 64)}
 	}

@@ -130,10 +130,11 @@ func (r *cardReader) next() (card string, begin int, err error) {
 		case begin == 0:
 			continue
 		}
-		if b.Len()+len(line) <= maxCardBytes || strings.EqualFold(strings.TrimSpace(line), "END:VCARD") {
+		end := strings.EqualFold(strings.TrimSpace(line), "END:VCARD")
+		if end || b.Len()+len(line) <= maxCardBytes {
 			b.WriteString(line + "\r\n")
 		}
-		if strings.EqualFold(strings.TrimSpace(line), "END:VCARD") {
+		if end {
 			return b.String(), begin, nil
 		}
 	}
@@ -236,10 +237,13 @@ func cardContact(card vcard.Card) importedContact {
 		Title:      cut(value1(card, vcard.FieldTitle), 200),
 		ExternalID: cut(value1(card, vcard.FieldUID), 400),
 	}
-	org, _, _ := strings.Cut(strings.ReplaceAll(value1(card, vcard.FieldOrganization), `\;`, "\x00"), ";")
+	// Units follow the organisation after semicolons; one in a name is escaped.
+	org := strings.ReplaceAll(value1(card, vcard.FieldOrganization), `\;`, "\x00")
+	org, _, _ = strings.Cut(org, ";")
 	c.Org = cut(strings.ReplaceAll(org, "\x00", ";"), 200)
 	if n := card.Name(); c.Name == "" && n != nil {
-		c.Name = cut(strings.Join(strings.Fields(n.GivenName+" "+n.AdditionalName+" "+n.FamilyName), " "), 200)
+		parts := strings.Fields(n.GivenName + " " + n.AdditionalName + " " + n.FamilyName)
+		c.Name = cut(strings.Join(parts, " "), 200)
 	}
 	if c.Name == "" {
 		c.Name = c.Org

@@ -34,24 +34,33 @@ CREATE TABLE chain(
   chain_hash BLOB NOT NULL CHECK(length(chain_hash) = 32),
   seal BLOB NOT NULL CHECK(length(seal) = 32)
 ) STRICT;
-CREATE TABLE salt(id INTEGER PRIMARY KEY CHECK(id = 1), value BLOB NOT NULL CHECK(length(value) = 32)) STRICT;
+CREATE TABLE salt(
+  id INTEGER PRIMARY KEY CHECK(id = 1),
+  value BLOB NOT NULL CHECK(length(value) = 32)
+) STRICT;
 CREATE TABLE meta(schema_version TEXT, dirty INTEGER, ts DATETIME);
 INSERT INTO meta(schema_version, dirty, ts) VALUES('1', 0, datetime('now'));
 CREATE TRIGGER events_append BEFORE INSERT ON events
 WHEN EXISTS(SELECT 1 FROM events WHERE id >= NEW.id)
   OR EXISTS(SELECT 1 FROM events WHERE hash_blake3 = NEW.hash_blake3)
 BEGIN SELECT RAISE(ABORT, 'events is append-only'); END;
-CREATE TRIGGER events_update BEFORE UPDATE ON events BEGIN SELECT RAISE(ABORT, 'events is append-only'); END;
-CREATE TRIGGER events_delete BEFORE DELETE ON events BEGIN SELECT RAISE(ABORT, 'events is append-only'); END;
+CREATE TRIGGER events_update BEFORE UPDATE ON events
+BEGIN SELECT RAISE(ABORT, 'events is append-only'); END;
+CREATE TRIGGER events_delete BEFORE DELETE ON events
+BEGIN SELECT RAISE(ABORT, 'events is append-only'); END;
 CREATE TRIGGER chain_append BEFORE INSERT ON chain
 WHEN EXISTS(SELECT 1 FROM chain WHERE event_id >= NEW.event_id)
 BEGIN SELECT RAISE(ABORT, 'chain is append-only'); END;
-CREATE TRIGGER chain_update BEFORE UPDATE ON chain BEGIN SELECT RAISE(ABORT, 'chain is append-only'); END;
-CREATE TRIGGER chain_delete BEFORE DELETE ON chain BEGIN SELECT RAISE(ABORT, 'chain is append-only'); END;
+CREATE TRIGGER chain_update BEFORE UPDATE ON chain
+BEGIN SELECT RAISE(ABORT, 'chain is append-only'); END;
+CREATE TRIGGER chain_delete BEFORE DELETE ON chain
+BEGIN SELECT RAISE(ABORT, 'chain is append-only'); END;
 CREATE TRIGGER salt_append BEFORE INSERT ON salt WHEN EXISTS(SELECT 1 FROM salt)
 BEGIN SELECT RAISE(ABORT, 'the salt never changes'); END;
-CREATE TRIGGER salt_update BEFORE UPDATE ON salt BEGIN SELECT RAISE(ABORT, 'the salt never changes'); END;
-CREATE TRIGGER salt_delete BEFORE DELETE ON salt BEGIN SELECT RAISE(ABORT, 'the salt never changes'); END;
+CREATE TRIGGER salt_update BEFORE UPDATE ON salt
+BEGIN SELECT RAISE(ABORT, 'the salt never changes'); END;
+CREATE TRIGGER salt_delete BEFORE DELETE ON salt
+BEGIN SELECT RAISE(ABORT, 'the salt never changes'); END;
 `}
 
 func ledgerDatabase(path string) *database {
@@ -90,21 +99,20 @@ func (e *Event) Evidence() []int64 { return parseProvenance(e.Provenance).Eviden
 // selectEvent and selectRecord read rows for scanEvent; selectRecord adds
 // the seal after them.
 const (
-	eventWidth   = 8
-	selectEvent  = `SELECT e.id, e.ts_ms, e.actor, e.kind, e.scope, e.payload_json, e.provenance_json, e.hash_blake3 FROM events e`
-	selectRecord = `SELECT e.id, e.ts_ms, e.actor, e.kind, e.scope, e.payload_json, e.provenance_json, e.hash_blake3, c.seal
-		FROM events e JOIN chain c ON c.event_id = e.id`
+	eventWidth  = 8
+	eventFields = `e.id, e.ts_ms, e.actor, e.kind, e.scope, e.payload_json, e.provenance_json, e.hash_blake3`
+
+	selectEvent  = `SELECT ` + eventFields + ` FROM events e`
+	selectRecord = `SELECT ` + eventFields + `, c.seal FROM events e JOIN chain c ON c.event_id = e.id`
 )
 
 func scanEvent(v []driver.Value) Event {
 	return Event{
-		ID: integer(v[0]), TSMillis: integer(v[1]), Actor: text(v[2]), Kind: text(v[3]), Scope: text(v[4]),
-		Payload: blobOf(v[5]), Provenance: blobOf(v[6]), Hash: toHash(v[7]),
+		ID: integer(v[0]), TSMillis: integer(v[1]),
+		Actor: text(v[2]), Kind: text(v[3]), Scope: text(v[4]),
+		Payload: []byte(text(v[5])), Provenance: []byte(text(v[6])), Hash: toHash(v[7]),
 	}
 }
-
-// blobOf is the bytes of a text or blob column.
-func blobOf(v driver.Value) []byte { return []byte(text(v)) }
 
 // toHash reads a digest; one of the wrong length becomes zero, which no
 // digest is.
@@ -155,11 +163,11 @@ func ParseHead(s string) (Head, error) {
 // readHead returns the last link of the chain.
 func readHead(ctx context.Context, c *conn) (link, error) {
 	var l link
-	err := c.each(ctx, `SELECT event_id, chain_hash, seal FROM chain ORDER BY event_id DESC LIMIT 1`, nil,
-		func(v []driver.Value) error {
-			l = link{EventID: integer(v[0]), Chain: toHash(v[1]), Seal: toHash(v[2])}
-			return nil
-		})
+	const last = `SELECT event_id, chain_hash, seal FROM chain ORDER BY event_id DESC LIMIT 1`
+	err := c.each(ctx, last, nil, func(v []driver.Value) error {
+		l = link{EventID: integer(v[0]), Chain: toHash(v[1]), Seal: toHash(v[2])}
+		return nil
+	})
 	return l, err
 }
 
@@ -184,8 +192,8 @@ func loadSalt(c *conn) ([]byte, error) {
 // appendAll writes the events of one call after head and returns them with
 // the new head. It checks everything before it writes anything, so that a
 // refusal leaves the transaction of the whole batch as it was.
-func appendAll(c *conn, head link, events []pending, existing bool, tsMillis int64) ([]Event, link, error) {
-	out, err := checkNew(c, head, events, existing)
+func appendAll(c *conn, head link, p *proposal, tsMillis int64) ([]Event, link, error) {
+	out, err := checkNew(c, head, p.events, p.existing)
 	if err != nil {
 		return nil, head, err
 	}
@@ -219,13 +227,14 @@ func resolveRepeats(events []Event) []Event {
 }
 
 func insertEvent(c *conn, e *Event, l link) error {
-	err := c.exec(`INSERT INTO events(id, ts_ms, actor, kind, scope, payload_json, provenance_json, hash_blake3)
-		VALUES(?,?,?,?,?,?,?,?)`, e.ID, e.TSMillis, e.Actor, e.Kind, e.Scope,
+	err := c.exec(`INSERT INTO events(id, ts_ms, actor, kind, scope,
+		payload_json, provenance_json, hash_blake3) VALUES(?,?,?,?,?,?,?,?)`, e.ID, e.TSMillis, e.Actor, e.Kind, e.Scope,
 		string(e.Payload), string(e.Provenance), e.Hash)
 	if err != nil {
 		return err
 	}
-	return c.exec(`INSERT INTO chain(event_id, chain_hash, seal) VALUES(?,?,?)`, l.EventID, l.Chain, l.Seal)
+	return c.exec(`INSERT INTO chain(event_id, chain_hash, seal) VALUES(?,?,?)`,
+		l.EventID, l.Chain, l.Seal)
 }
 
 // checkNew checks what only the ledger knows: that what is referred to is
@@ -266,14 +275,20 @@ func checkNew(c *conn, head link, events []pending, existing bool) ([]Event, err
 // duplicateOf describes a repetition; within one call there is no event yet.
 func duplicateOf(i int, p *pending, old *Event) error {
 	if old == nil {
-		return &RefusedError{[]Problem{{Delta: i, Reason: "the same delta comes twice in this call"}}}
+		const reason = "the same delta comes twice in this call"
+		return &RefusedError{[]Problem{{Delta: i, Reason: reason}}}
 	}
 	return &DuplicateError{Index: i, Kind: p.kind, EventID: old.ID}
 }
 
-// findHash returns the event with a hash, or nil.
+// findHash returns the event with a hash, or nil. Nearly always there is
+// none, which the index alone can tell.
 func findHash(c *conn, h Hash) (*Event, error) {
-	row, err := c.first(selectEvent+` WHERE e.hash_blake3 = ?`, h)
+	id, err := c.int(`SELECT id FROM events WHERE hash_blake3 = ?`, h)
+	if err != nil || id == 0 {
+		return nil, err
+	}
+	row, err := c.first(selectEvent+` WHERE e.id = ?`, id)
 	if err != nil || len(row) == 0 {
 		return nil, err
 	}

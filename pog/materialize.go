@@ -28,6 +28,7 @@ type materializer struct {
 	wanted  int64         // newest event known to this process
 	reached int64         // events up to here are in the views
 	failure error         // of the last pass
+	opened  bool          // the views have been there in their present form
 	steps   int64         // finished, failed ones included
 	passes  int64         // that took all there was
 	changed chan struct{} // closed and replaced after every step
@@ -72,7 +73,9 @@ func (m *materializer) run(ctx context.Context) {
 			m.settle(ctx)
 			m.pass(ctx)
 		case <-ctx.Done():
+			m.busy.Lock() // a rebuild may be at it
 			m.disconnect()
+			m.busy.Unlock()
 			return
 		}
 	}
@@ -80,11 +83,11 @@ func (m *materializer) run(ctx context.Context) {
 
 // wake asks for a pass at once.
 func (m *materializer) wake() {
-	signal(m.urgent)
-	signal(m.kick)
+	token(m.urgent)
+	token(m.kick)
 }
 
-func signal(c chan struct{}) {
+func token(c chan struct{}) {
 	select {
 	case c <- struct{}{}:
 	default:
@@ -95,8 +98,8 @@ func signal(c chan struct{}) {
 // views, they are left behind, but by no more events and no longer than this.
 const (
 	settlePause = 3 * time.Millisecond
-	settleMost  = 250 * time.Millisecond
-	settleLag   = 5000
+	settleMost  = 500 * time.Millisecond
+	settleLag   = 20_000
 )
 
 // settle returns when the ledger has stopped growing for a moment, when the
@@ -130,7 +133,7 @@ func (m *materializer) advance(head int64) {
 	m.mu.Lock()
 	m.wanted = max(m.wanted, head)
 	m.mu.Unlock()
-	signal(m.kick)
+	token(m.kick)
 }
 
 // wait returns when the views have everything up to head. When they cannot
@@ -169,6 +172,13 @@ func (m *materializer) sleep(ctx context.Context, changed <-chan struct{}) error
 	case <-ctx.Done():
 		return ctx.Err()
 	}
+}
+
+// wasOpened says whether there are views to read, however old.
+func (m *materializer) wasOpened() bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.opened
 }
 
 // pass applies everything the ledger has.
@@ -219,11 +229,21 @@ func (m *materializer) connect() error {
 		return storageError("read", m.ledgerDB.path, err)
 	}
 	views, err := m.viewsDB.open()
+	if err == nil {
+		// Checkpoints sync; at a fourth of the usual rate they leave the disk to
+		// the ledger.
+		if err = views.script(`PRAGMA wal_autocheckpoint=4000`); err != nil {
+			views.close()
+		}
+	}
 	if err != nil {
 		ledger.close()
-		return err
+		return storageError("open views", m.viewsDB.path, err)
 	}
 	m.ledger, m.views = ledger, &projection{db: views, red: &redactor{salt: salt}}
+	m.mu.Lock()
+	m.opened = true
+	m.mu.Unlock()
 	return nil
 }
 
@@ -275,11 +295,11 @@ func (m *materializer) step(ctx context.Context) (reached int64, more bool, err 
 				return err
 			}
 		}
-		n, last, err := m.views.applyFrom(ctx, m.ledger, mark.EventID, passEvents)
-		if err != nil || last == nil {
+		n, last, err := m.views.applyAfter(ctx, m.ledger, mark)
+		if err != nil {
 			return err
 		}
-		mark, more = *last, n == passEvents
+		mark, more = last, n == passEvents
 		return saveWatermark(db, mark)
 	})
 	return mark.EventID, more, storageError("write", m.viewsDB.path, err)
@@ -329,6 +349,11 @@ func clearViews(db *conn) error {
 func (m *materializer) rebuild(ctx context.Context) error {
 	m.busy.Lock()
 	defer m.busy.Unlock()
+	select {
+	case <-m.done:
+		return ErrClosed
+	default:
+	}
 	if err := m.connect(); err != nil {
 		return err
 	}
@@ -339,14 +364,11 @@ func (m *materializer) rebuild(ctx context.Context) error {
 			return err
 		}
 		for {
-			n, last, err := m.views.applyFrom(ctx, m.ledger, mark.EventID, passEvents)
+			n, last, err := m.views.applyAfter(ctx, m.ledger, mark)
 			if err != nil {
 				return err
 			}
-			if last != nil {
-				mark = *last
-			}
-			if n < passEvents {
+			if mark = last; n < passEvents {
 				return saveWatermark(db, mark)
 			}
 			if err := ctx.Err(); err != nil {
@@ -389,7 +411,8 @@ func moveAside(path string) (string, error) {
 			return "", err
 		}
 		for _, suffix := range []string{"-wal", "-shm"} {
-			if err := os.Rename(path+suffix, aside+suffix); err != nil && !errors.Is(err, os.ErrNotExist) {
+			err := os.Rename(path+suffix, aside+suffix)
+			if err != nil && !errors.Is(err, os.ErrNotExist) {
 				return "", err
 			}
 		}

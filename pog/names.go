@@ -7,23 +7,45 @@ import (
 )
 
 // accents maps Latin letters with marks to the letters a keyboard without
-// them has. Each entry is a base and everything that folds to it; letters
-// that decompose in NFD also lose their marks in foldRune.
+// them has: each line is what they become and all that become it.
 var accents = sync.OnceValue(func() map[rune]string {
-	return buildAccents(
-		"a:àáâãäåāăąǎǟǡǻȁȃȧḁẚạảấầẩẫậắằẳẵặ", "ae:æǣǽ", "b:ḃḅḇƀɓ", "c:çćĉċčḉƈ", "d:ďđḋḍḏḑḓðɖɗ",
-		"e:èéêëēĕėęěȅȇȩḕḗḙḛḝẹẻẽếềểễệ", "f:ḟƒ", "g:ĝğġģǧǵḡɠ", "h:ĥħȟḣḥḧḩḫẖ",
-		"i:ìíîïĩīĭįıǐȉȋḭḯỉị", "j:ĵǰ", "k:ķǩḱḳḵƙ", "l:ĺļľŀłḷḹḻḽ", "m:ḿṁṃ", "n:ñńņňŉǹṅṇṉṋŋ",
-		"o:òóôõöøōŏőơǒǫǭǿȍȏȫȭȯȱṍṏṑṓọỏốồổỗộớờởỡợ", "oe:œ", "p:ṕṗƥ", "r:ŕŗřȑȓṙṛṝṟ",
-		"s:śŝşšșṡṣṥṧṩſ", "ss:ß", "t:ţťŧțṫṭṯṱẗ", "th:þ", "u:ùúûüũūŭůűųưǔǖǘǚǜȕȗṳṵṷṹṻụủứừửữự",
-		"v:ṽṿ", "w:ŵẁẃẅẇẉẘ", "x:ẋẍ", "y:ýÿŷȳẏẙỳỵỷỹ", "z:źżžẑẓẕƶ",
-	)
+	return foldTable(`
+	a àáâãäåāăąǎǟǡǻȁȃȧḁẚạảấầẩẫậắằẳẵặ
+	ae æǣǽ
+	b ḃḅḇƀɓ
+	c çćĉċčḉƈ
+	d ďđḋḍḏḑḓðɖɗ
+	e èéêëēĕėęěȅȇȩḕḗḙḛḝẹẻẽếềểễệ
+	f ḟƒ
+	g ĝğġģǧǵḡɠ
+	h ĥħȟḣḥḧḩḫẖ
+	i ìíîïĩīĭįıǐȉȋḭḯỉị
+	j ĵǰ
+	k ķǩḱḳḵƙ
+	l ĺļľŀłḷḹḻḽ
+	m ḿṁṃ
+	n ñńņňŉǹṅṇṉṋŋ
+	o òóôõöøōŏőơǒǫǭǿȍȏȫȭȯȱṍṏṑṓọỏốồổỗộớờởỡợ
+	oe œ
+	p ṕṗƥ
+	r ŕŗřȑȓṙṛṝṟ
+	s śŝşšșṡṣṥṧṩſ
+	ss ß
+	t ţťŧțṫṭṯṱẗ
+	th þ
+	u ùúûüũūŭůűųưǔǖǘǚǜȕȗṳṵṷṹṻụủứừửữự
+	v ṽṿ
+	w ŵẁẃẅẇẉẘ
+	x ẋẍ
+	y ýÿŷȳẏẙỳỵỷỹ
+	z źżžẑẓẕƶ
+`)
 })
 
-func buildAccents(groups ...string) map[rune]string {
+func foldTable(lines string) map[rune]string {
 	m := map[rune]string{}
-	for _, g := range groups {
-		base, letters, _ := strings.Cut(g, ":")
+	for line := range strings.Lines(lines) {
+		base, letters, _ := strings.Cut(strings.TrimSpace(line), " ")
 		for _, r := range letters {
 			m[r] = base
 		}

@@ -131,7 +131,8 @@ func (d *database) claim() error {
 	if info, err := os.Stat(d.path); err != nil || info.Size() > 0 {
 		return err
 	}
-	db, err := (&sqlite3.SQLiteDriver{}).Open(fileURI(d.path) + "?mode=rw&_busy_timeout=5000&_synchronous=FULL")
+	const options = "?mode=rw&_busy_timeout=5000&_synchronous=FULL"
+	db, err := (&sqlite3.SQLiteDriver{}).Open(fileURI(d.path) + options)
 	if err != nil {
 		return err
 	}

@@ -215,7 +215,8 @@ func projectNode(p *projection, r *record) error {
 	if json.Unmarshal(r.Payload, &e) != nil || r.trace == "" {
 		return nil
 	}
-	v, err := p.find(&nodesTable, `trace_id = ? AND node = ? AND attempt = ?`, r.trace, e.Node, e.Attempt)
+	v, err := p.find(&nodesTable, `trace_id = ? AND node = ? AND attempt = ?`,
+		r.trace, e.Node, e.Attempt)
 	if err != nil {
 		return err
 	}

@@ -65,14 +65,19 @@ func (p *projection) apply(r *record) error {
 
 // saveEvent writes the masked event into its domain's events table.
 func (p *projection) saveEvent(r *record) error {
+	var trace any // NULL for none, which the index leaves out
+	if r.trace != "" {
+		trace = r.trace
+	}
 	payload := string(r.Payload)
 	if len(payload) > maxViewPayload {
 		payload = fmt.Sprintf(`{"omitted_bytes":%d}`, len(payload))
 	} else {
 		payload = string(p.red.maskJSON(r.Payload))
 	}
-	return p.db.exec(`INSERT INTO `+eventsTable(domainOf(r.Kind))+`(`+eventColumns+`) VALUES(?,?,?,?,?,?,?,?,?)`,
-		r.ID, r.TSMillis, r.Actor, r.Kind, r.Scope, r.trace, r.confirmed, payload,
+	return p.db.exec(`INSERT INTO `+eventsTable(domainOf(r.Kind))+`(`+eventColumns+`)
+		VALUES(?,?,?,?,?,?,?,?,?)`,
+		r.ID, r.TSMillis, r.Actor, r.Kind, r.Scope, trace, r.confirmed, payload,
 		string(p.red.maskJSON(r.Provenance)))
 }
 
@@ -90,7 +95,8 @@ func (p *projection) confirm(r *record) error {
 	}
 	for _, id := range r.prov.Evidence {
 		for _, d := range Domains() {
-			if err := p.db.exec(`UPDATE `+eventsTable(d)+` SET confirmed = 1 WHERE id = ?`, id); err != nil {
+			err := p.db.exec(`UPDATE `+eventsTable(d)+` SET confirmed = 1 WHERE id = ?`, id)
+			if err != nil {
 				return err
 			}
 		}
@@ -133,7 +139,7 @@ func (p *projection) cite(r *record, from string, ids []int64) error {
 func (p *projection) find(t *viewTable, where string, args ...any) (row, error) {
 	names := t.names()
 	var found row
-	sql := `SELECT ` + strings.Join(names, ", ") + ` FROM ` + t.name + ` WHERE ` + where + ` LIMIT 1`
+	sql := fmt.Sprintf(`SELECT %s FROM %s WHERE %s LIMIT 1`, strings.Join(names, ", "), t.name, where)
 	err := p.db.each(context.Background(), sql, args, func(values []driver.Value) error {
 		found = row{}
 		for i, name := range names {
@@ -180,17 +186,19 @@ func (p *projection) write(t *viewTable, v row, fresh bool) error {
 }
 
 // saveAddresses replaces what the raw readers' address index has for a row.
-func (p *projection) saveAddresses(t *viewTable, id any, addresses map[string]bool, fresh bool) error {
+func (p *projection) saveAddresses(t *viewTable, id any, set map[string]bool, fresh bool) error {
 	if len(t.fts) == 0 {
 		return nil
 	}
 	if !fresh {
-		if err := p.db.exec(`DELETE FROM addresses WHERE tbl = ? AND row_id = ?`, t.name, id); err != nil {
+		err := p.db.exec(`DELETE FROM addresses WHERE tbl = ? AND row_id = ?`, t.name, id)
+		if err != nil {
 			return err
 		}
 	}
-	for address := range addresses {
-		err := p.db.exec(`INSERT OR IGNORE INTO addresses(address, tbl, row_id) VALUES(?,?,?)`, address, t.name, id)
+	for address := range set {
+		err := p.db.exec(`INSERT OR IGNORE INTO addresses(address, tbl, row_id) VALUES(?,?,?)`,
+			address, t.name, id)
 		if err != nil {
 			return err
 		}
@@ -260,20 +268,19 @@ func traceOf(r *record) string {
 	return normalizeTrace(p.TraceID)
 }
 
-// applyFrom applies up to most events after the watermark and returns how
-// many there were and the link of the last one.
-func (p *projection) applyFrom(ctx context.Context, ledger *conn, after int64, most int) (int, *link, error) {
+// applyAfter applies up to passEvents events after mark. It returns how many
+// there were and the link of the last one, which is mark when there was none.
+func (p *projection) applyAfter(ctx context.Context, ledger *conn, mark link) (int, link, error) {
 	n := 0
-	var last *link
-	err := ledger.each(ctx, selectRecord+` WHERE e.id > ? ORDER BY e.id LIMIT ?`, []any{after, most},
-		func(v []driver.Value) error {
-			r := &record{Event: scanEvent(v)}
-			if err := p.apply(r); err != nil {
-				return storageError(fmt.Sprintf("derive views from event %d into", r.ID), p.db.path, err)
-			}
-			last = &link{EventID: r.ID, Seal: toHash(v[eventWidth])}
-			n++
-			return nil
-		})
-	return n, last, storageError("read", ledger.path, err)
+	sql := selectRecord + ` WHERE e.id > ? ORDER BY e.id LIMIT ?`
+	err := ledger.each(ctx, sql, []any{mark.EventID, passEvents}, func(v []driver.Value) error {
+		r := &record{Event: scanEvent(v)}
+		if err := p.apply(r); err != nil {
+			return storageError(fmt.Sprintf("derive event %d into", r.ID), p.db.path, err)
+		}
+		mark = link{EventID: r.ID, Seal: toHash(v[eventWidth])}
+		n++
+		return nil
+	})
+	return n, mark, storageError("read", ledger.path, err)
 }

@@ -50,11 +50,15 @@ var sqlLimits = map[int]int{
 	sqlite3.SQLITE_LIMIT_TRIGGER_DEPTH:       1,
 }
 
-// Query runs one SELECT on the views the reader may see. Their columns are
-// listed in viewschema.go; docs of the domain functions are at
-// [registerFunctions]. Everything else is refused by SQLite's authorizer,
-// and a table the reader may not see reads like one that does not exist.
-func (s *Store) Query(ctx context.Context, r Reader, sql string, args []any, limits Limits) (*Result, error) {
+// Query runs one SELECT on the views the reader may see; the package comment
+// lists them. Everything else is refused by SQLite's authorizer, and a table
+// the reader may not see reads like one that does not exist.
+//
+// Errors: ErrQuery for what is wrong with the statement or its arguments,
+// ErrTimeLimit, ctx's error, *StorageError.
+func (s *Store) Query(
+	ctx context.Context, r Reader, sql string, args []any, limits Limits,
+) (*Result, error) {
 	if err := checkStatement(sql); err != nil {
 		return nil, err
 	}
@@ -130,7 +134,8 @@ func (s *Store) restrict(c *conn, r Reader) error {
 		}
 	}
 	var tables []string
-	err := c.each(context.Background(), `SELECT name FROM pragma_table_list`, nil, func(v []driver.Value) error {
+	const list = `SELECT name FROM pragma_table_list`
+	err := c.each(context.Background(), list, nil, func(v []driver.Value) error {
 		tables = append(tables, text(v[0]))
 		return nil
 	})
@@ -153,17 +158,7 @@ func (s *Store) restrict(c *conn, r Reader) error {
 	return nil
 }
 
-// registerFunctions adds what looking people up needs. An agent that was
-// asked for "jon smit" can run
-//
-//	SELECT c.*, similarity(norm(?1), c.name_norm) AS score
-//	FROM contacts_tri t JOIN contacts c ON c.id = t.rowid
-//	WHERE contacts_tri MATCH trigrams(?1) ORDER BY score DESC LIMIT 5
-//
-// norm(text) is lower case without accents and marks, as in the columns
-// name_norm and first_norm; trigrams(text) is a full-text expression for
-// contacts_tri, with nothing in text being syntax; similarity(a, b) compares
-// two normalized names, from 0 to 1.
+// registerFunctions adds the functions the package comment describes.
 func registerFunctions(db *sqlite3.SQLiteConn) error {
 	for _, f := range []struct {
 		name string
@@ -365,6 +360,15 @@ func valueSize(v any) int {
 	return 16
 }
 
+// isAboutQuery says that an error comes from the statement, not from a file.
+func isAboutQuery(code sqlite3.ErrNo) bool {
+	switch code {
+	case sqlite3.ErrError, sqlite3.ErrTooBig, sqlite3.ErrMismatch, sqlite3.ErrRange:
+		return true
+	}
+	return false
+}
+
 // queryError says what is wrong with a query. Tables that are absent and
 // tables that are not the reader's give the same text, whatever SQLite's
 // message was.
@@ -381,8 +385,9 @@ func (c *conn) queryError(ctx context.Context, err error) error {
 		return fmt.Errorf("%w: it does more than read", ErrQuery)
 	case c.policy.denied && !c.policy.owner, !c.policy.owner && strings.HasPrefix(err.Error(), "no such table"),
 		strings.Contains(err.Error(), "vtable constructor"):
-		return fmt.Errorf("%w: denied:kb_read: it uses a table, function or statement that does not exist or is not granted", ErrQuery)
-	case isSQLite && (se.Code == sqlite3.ErrError || se.Code == sqlite3.ErrTooBig || se.Code == sqlite3.ErrMismatch || se.Code == sqlite3.ErrRange):
+		return fmt.Errorf("%w: denied:kb_read: a table, function or statement in it "+
+			"does not exist or is not granted", ErrQuery)
+	case isSQLite && isAboutQuery(se.Code):
 		return fmt.Errorf("%w: %s", ErrQuery, strings.ReplaceAll(err.Error(), "\n", " "))
 	}
 	return storageError("query", c.path, err)

@@ -182,7 +182,8 @@ func (p *policy) mayRead(table, column, schema string) bool {
 		return true
 	}
 	if schema == "" && column == "" {
-		own := !p.exists[table] && !strings.HasPrefix(table, "sqlite_") && !strings.HasPrefix(table, "pragma_")
+		builtin := strings.HasPrefix(table, "sqlite_") || strings.HasPrefix(table, "pragma_")
+		own := !p.exists[table] && !builtin
 		return own || p.allowed["temp."+table] || p.allowed["main."+table]
 	}
 	return p.allowed[schema+"."+table]

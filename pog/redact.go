@@ -103,8 +103,11 @@ func isLocal(r rune) bool {
 	if r == utf8.RuneError {
 		return true
 	}
-	return unicode.IsLetter(r) || unicode.IsDigit(r) || unicode.IsMark(r) ||
-		strings.ContainsRune(".!#$%&'*+-/=?^_`{|}~\\", r) || r > unicode.MaxLatin1 && !unicode.IsSpace(r) && !unicode.IsPunct(r)
+	if r > unicode.MaxLatin1 {
+		return !unicode.IsSpace(r) && !unicode.IsPunct(r)
+	}
+	return unicode.IsLetter(r) || unicode.IsDigit(r) ||
+		strings.ContainsRune(".!#$%&'*+-/=?^_`{|}~\\", r)
 }
 
 // domainLen returns the length of the domain text begins with.

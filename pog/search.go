@@ -28,17 +28,18 @@ type SearchRequest struct {
 
 // Hit is one thing found.
 type Hit struct {
-	Entity    string   `json:"entity"` // contact:…, note:…, artifact:…, event:…
-	Domain    Domain   `json:"domain"`
-	Kind      string   `json:"kind"` // of the source event
-	Title     string   `json:"title"`
-	Excerpt   string   `json:"excerpt"`
-	Score     float64  `json:"score"` // higher is better; comparable within one answer only
-	EventID   int64    `json:"event_id"`
-	TSMillis  int64    `json:"ts_ms"`
-	Actor     string   `json:"actor"`
-	Confirmed bool     `json:"confirmed"`
-	FoundBy   []string `json:"found_by"` // the lists it was in: name, words, any_word, fuzzy, address
+	Entity    string  `json:"entity"` // contact:…, note:…, artifact:…, event:…
+	Domain    Domain  `json:"domain"`
+	Kind      string  `json:"kind"` // of the source event
+	Title     string  `json:"title"`
+	Excerpt   string  `json:"excerpt"`
+	Score     float64 `json:"score"` // higher is better; comparable within one answer only
+	EventID   int64   `json:"event_id"`
+	TSMillis  int64   `json:"ts_ms"`
+	Actor     string  `json:"actor"`
+	Confirmed bool    `json:"confirmed"`
+	// FoundBy names the lists it was on: name, words, any_word, fuzzy, address.
+	FoundBy []string `json:"found_by"`
 }
 
 // Bounds of a search.
@@ -64,22 +65,25 @@ type searchable struct {
 }
 
 // searchables lists them; it is never written.
-var searchables = []searchable{
-	{&contactsTable, "contact.upserted", "'contact:' || t.contact_key", "t.name",
-		"concat_ws(' · ', nullif(t.email, ''), nullif(t.org, ''), nullif(t.title, ''))", "8, 3, 2, 4, 2, 1"},
-	{&notesTable, "note.added", "'note:' || t.note_key", "t.title", "t.body", "4, 1, 2"},
-	{&artifactsTable, "artifact.created", "'artifact:' || t.artifact_id",
-		"coalesce(nullif(t.name, ''), t.kind)", "coalesce(nullif(t.summary, ''), t.path)", "4, 1, 2, 1"},
-	{&emailsTable, "email.sent", "'event:' || t.id", "t.subject", "t.sent_to", "3, 1, 1"},
-}
-
-// rankedList is one way of finding things, best first. A vector index will
-// be one more; they are fused by rank, not by score, because scores of
-// different ways do not compare.
-type rankedList struct {
-	name string
-	hits []Hit
-}
+var searchables = []searchable{{
+	viewTable: &contactsTable, kind: "contact.upserted",
+	entity: "'contact:' || t.contact_key", title: "t.name",
+	body:    "concat_ws(' · ', nullif(t.email, ''), nullif(t.org, ''), nullif(t.title, ''))",
+	weights: "8, 3, 2, 4, 2, 1",
+}, {
+	viewTable: &notesTable, kind: "note.added",
+	entity: "'note:' || t.note_key", title: "t.title", body: "t.body",
+	weights: "4, 1, 2",
+}, {
+	viewTable: &artifactsTable, kind: "artifact.created",
+	entity: "'artifact:' || t.artifact_id", title: "coalesce(nullif(t.name, ''), t.kind)",
+	body:    "coalesce(nullif(t.summary, ''), t.path)",
+	weights: "4, 1, 2, 1",
+}, {
+	viewTable: &emailsTable, kind: "email.sent",
+	entity: "'event:' || t.id", title: "t.subject", body: "t.sent_to",
+	weights: "3, 1, 1",
+}}
 
 // Search finds contacts, notes, artifacts and emails by words. The text is
 // data: nothing in it is syntax. Addresses in it match masked ones too, so a
@@ -98,17 +102,21 @@ func (s *Store) Search(ctx context.Context, r Reader, req SearchRequest) ([]Hit,
 	}
 	ctx, cancel := context.WithTimeout(ctx, searchTimeout)
 	defer cancel()
-	var lists []rankedList
+	hits := []Hit{}
 	err := s.reader(r).use(ctx, func(c *conn) error {
 		f := finder{c: c, ctx: ctx, r: r, req: &req, words: s.searchWords(text)}
 		err := f.run(text)
-		lists = f.lists
+		for _, found := range fuse(f.lists, req.K) {
+			if err == nil {
+				hits, err = f.describe(hits, found)
+			}
+		}
 		return storageError("search", c.path, err)
 	})
 	if err != nil {
 		return nil, err
 	}
-	return fuse(lists, req.K), nil
+	return hits, nil
 }
 
 // searchWords splits text into words, with addresses masked as the index has
@@ -116,13 +124,15 @@ func (s *Store) Search(ctx context.Context, r Reader, req SearchRequest) ([]Hit,
 func (s *Store) searchWords(text string) []string {
 	var words []string
 	for _, w := range strings.Fields(s.red.mask(strings.ReplaceAll(text, "\x00", " "))) {
-		letters := strings.IndexFunc(w, func(r rune) bool { return unicode.IsLetter(r) || unicode.IsDigit(r) })
-		if letters >= 0 && len(words) < maxSearchWords {
+		if strings.IndexFunc(w, isWordRune) >= 0 && len(words) < maxSearchWords {
 			words = append(words, w)
 		}
 	}
 	return words
 }
+
+// isWordRune says whether r is part of a word for a full-text index.
+func isWordRune(r rune) bool { return unicode.IsLetter(r) || unicode.IsDigit(r) }
 
 // matchExpr is the FTS5 expression for words joined by an operator. Every
 // word is a string, in which only the quote means anything
@@ -182,7 +192,7 @@ func (f *finder) run(text string) error {
 func (f *finder) found() int {
 	n := 0
 	for _, l := range f.lists {
-		n = max(n, len(l.hits))
+		n = max(n, len(l.found))
 	}
 	return n
 }
@@ -202,23 +212,29 @@ func (f *finder) tables() []searchable {
 
 // contacts is the contacts' index when it is among those to look into.
 func (f *finder) contacts() []searchable {
-	return slices.DeleteFunc(f.tables(), func(t searchable) bool { return t.viewTable != &contactsTable })
+	return slices.DeleteFunc(f.tables(), func(t searchable) bool {
+		return t.viewTable != &contactsTable
+	})
 }
 
 // byWords adds a list of everything that matches, over all tables. Each
 // index knows only its own domain, so a score says nothing about domains the
 // reader may not see.
 func (f *finder) byWords(name, match string) error {
-	var hits []Hit
-	for _, t := range f.tables() {
-		found, err := f.collect(t, fmt.Sprintf("-bm25(%s_fts, %s)", t.name, t.weights),
-			fmt.Sprintf("%[1]s_fts f JOIN %[1]s t ON t.id = f.rowid WHERE %[1]s_fts MATCH ?", t.name), match)
+	var found []candidate
+	for i := range f.tables() {
+		t := &f.tables()[i]
+		more, err := f.collect(t, way{
+			score: fmt.Sprintf("-bm25(%s_fts, %s)", t.name, t.weights),
+			from:  t.name + "_fts f", id: "f.rowid", where: t.name + "_fts MATCH ?",
+			args: []any{match},
+		})
 		if err != nil {
 			return err
 		}
-		hits = append(hits, found...)
+		found = append(found, more...)
 	}
-	f.add(name, hits)
+	f.add(name, found)
 	return nil
 }
 
@@ -226,12 +242,15 @@ func (f *finder) byWords(name, match string) error {
 func (f *finder) byName(text string) error {
 	for _, t := range f.contacts() {
 		name := normalizeName(text)
-		hits, err := f.collect(t, "CASE WHEN t.name_norm = ? THEN 2.0 ELSE 1.0 END",
-			"contacts t WHERE (t.name_norm = ? OR t.first_norm = ?)", name, name, name)
+		found, err := f.collect(&t, way{
+			score: "CASE WHEN f.name_norm = ? THEN 2.0 ELSE 1.0 END",
+			from:  "contacts f", id: "f.id", where: "(f.name_norm = ? OR f.first_norm = ?)",
+			args: []any{name, name, name},
+		})
 		if err != nil {
 			return err
 		}
-		f.add("name", hits)
+		f.add("name", found)
 	}
 	return nil
 }
@@ -243,13 +262,16 @@ const likeEnough = 0.8
 // byLikeness adds contacts whose names are spelled nearly like the text.
 func (f *finder) byLikeness(text string) error {
 	for _, t := range f.contacts() {
-		hits, err := f.collect(t, "similarity(?, t.name_norm)",
-			"contacts_tri f JOIN contacts t ON t.id = f.rowid WHERE contacts_tri MATCH trigrams(?)", text, text)
+		found, err := f.collect(&t, way{
+			score: "similarity(?, f.name_norm)",
+			from:  "contacts_tri f", id: "f.rowid", where: "contacts_tri MATCH trigrams(?)",
+			args: []any{text, text},
+		})
 		if err != nil {
 			return err
 		}
-		hits = slices.DeleteFunc(hits, func(h Hit) bool { return h.Score < likeEnough })
-		f.add("fuzzy", hits)
+		unlike := func(c candidate) bool { return c.score < likeEnough }
+		f.add("fuzzy", slices.DeleteFunc(found, unlike))
 	}
 	return nil
 }
@@ -260,73 +282,68 @@ func (f *finder) byAddress(text string) error {
 	if !f.r.Raw || !f.r.AllDomains {
 		return nil
 	}
-	words := slices.DeleteFunc(strings.Fields(strings.ToLower(text)), func(w string) bool { return len(w) < 3 })
+	short := func(w string) bool { return len(w) < 3 }
+	words := slices.DeleteFunc(strings.Fields(strings.ToLower(text)), short)
 	words = words[:min(len(words), maxSearchWords)]
-	var hits []Hit
-	for _, t := range f.tables() {
+	var found []candidate
+	for i := range f.tables() {
+		t := &f.tables()[i]
 		for _, word := range words {
-			found, err := f.collect(t, "length(?) * 1.0 / length(a.address)", fmt.Sprintf(
-				"addresses a JOIN %[1]s t ON t.id = a.row_id WHERE a.tbl = '%[1]s' AND a.address >= ? AND a.address < ?",
-				t.name), word, word, word+"\U0010ffff")
+			more, err := f.collect(t, way{
+				score: "length(?) * 1.0 / length(f.address)",
+				from:  "addresses f", id: "f.row_id",
+				where: "f.tbl = '" + t.name + "' AND f.address >= ? AND f.address < ?",
+				args:  []any{word, word, word + "\U0010ffff"},
+			})
 			if err != nil {
 				return err
 			}
-			hits = append(hits, found...)
+			found = append(found, more...)
 		}
 	}
-	f.add("address", hits)
+	f.add("address", found)
 	return nil
 }
 
-// add sorts a list and keeps it; a hit found twice counts once.
-func (f *finder) add(name string, hits []Hit) {
-	slices.SortStableFunc(hits, byScore)
-	seen := map[string]bool{}
-	hits = slices.DeleteFunc(hits, func(h Hit) bool {
-		again := seen[h.Entity]
-		seen[h.Entity] = true
+// add sorts a list and keeps it; what was found twice counts once.
+func (f *finder) add(name string, found []candidate) {
+	slices.SortStableFunc(found, byScore)
+	seen := map[item]bool{}
+	found = slices.DeleteFunc(found, func(c candidate) bool {
+		again := seen[c.item]
+		seen[c.item] = true
 		return again
 	})
-	if len(hits) > candidates {
-		hits = hits[:candidates]
-	}
-	f.lists = append(f.lists, rankedList{name, hits})
+	f.lists = append(f.lists, rankedList{name, found[:min(len(found), candidates)]})
 }
 
-// byScore orders hits best first, and equal ones newest first.
-func byScore(a, b Hit) int {
-	switch {
-	case a.Score != b.Score:
-		if a.Score > b.Score {
-			return -1
-		}
-		return 1
-	case a.EventID != b.EventID:
-		return int(max(-1, min(1, b.EventID-a.EventID)))
-	}
-	return strings.Compare(a.Entity, b.Entity)
+// way is the SQL of one list on one table f: all of it is of this file,
+// never of a caller. args are for the parameters of score and where.
+type way struct {
+	score, from, id, where string
+	args                   []any
 }
 
-// collect runs one list on one table. score and from are SQL of this file,
-// never of a caller; args are for their parameters in that order.
-func (f *finder) collect(t searchable, score, from string, args ...any) ([]Hit, error) {
-	where, more := f.filters()
-	sql := fmt.Sprintf(`SELECT %s, %s, substr(%s, 1, 20000), t.source_event, t.ts_ms, t.actor, t.confirmed, %s AS score
-		FROM %s%s ORDER BY score DESC, t.source_event DESC LIMIT %d`,
-		t.entity, t.title, t.body, score, from, where, candidates)
-	var hits []Hit
-	err := f.c.each(f.ctx, sql, append(args, more...), func(v []driver.Value) error {
-		h := Hit{Entity: text(v[0]), Domain: t.domain, Kind: t.kind, Title: text(v[1]), EventID: integer(v[3]),
-			TSMillis: integer(v[4]), Actor: text(v[5]), Confirmed: integer(v[6]) != 0}
-		h.Score, _ = v[7].(float64)
-		h.Excerpt = excerpt(text(v[2]), f.words)
-		hits = append(hits, h)
+// collect runs one list on one table. It ranks ids and leaves the texts
+// alone: of some hundred candidates a few are shown.
+func (f *finder) collect(t *searchable, w way) ([]candidate, error) {
+	filters, more := f.filters()
+	if len(more) > 0 {
+		w.from += fmt.Sprintf(" JOIN %s t ON t.id = %s", t.name, w.id)
+	}
+	sql := fmt.Sprintf(`SELECT %s, %s AS score FROM %s WHERE %s%s ORDER BY score DESC, 1 DESC LIMIT %d`,
+		w.id, w.score, w.from, w.where, filters, candidates)
+	var found []candidate
+	err := f.c.each(f.ctx, sql, append(w.args, more...), func(v []driver.Value) error {
+		c := candidate{item: item{t.name, integer(v[0])}}
+		c.score, _ = v[1].(float64)
+		found = append(found, c)
 		return nil
 	})
-	return hits, err
+	return found, err
 }
 
-// filters is the part of WHERE that every list shares.
+// filters is the part of WHERE that every list shares, about the row t.
 func (f *finder) filters() (string, []any) {
 	var b strings.Builder
 	var args []any
@@ -349,74 +366,20 @@ func (f *finder) filters() (string, []any) {
 	return b.String(), args
 }
 
-// rrfK damps the weight of the first places in reciprocal rank fusion; 60 is
-// the value of the paper (Cormack, Clarke, Büttcher, SIGIR 2009).
-const rrfK = 60
-
-// fuse makes one list of several: each hit scores 1/(60+rank) for every list
-// it is in.
-func fuse(lists []rankedList, k int) []Hit {
-	merged := map[string]*Hit{}
-	for _, l := range lists {
-		for rank, h := range l.hits {
-			m, ok := merged[h.Entity]
-			if !ok {
-				h.Score = 0
-				m = &h
-				merged[h.Entity] = m
-			}
-			m.Score += 1 / float64(rrfK+rank+1)
-			m.FoundBy = append(m.FoundBy, l.name)
-		}
-	}
-	out := make([]Hit, 0, len(merged))
-	for _, h := range merged {
-		out = append(out, *h)
-	}
-	slices.SortFunc(out, byScore)
-	return out[:min(k, len(out))]
-}
-
-// excerptRunes is how much of a text a hit shows.
-const excerptRunes = 200
-
-// excerpt cuts the part of text around the first place where a word of the
-// search occurs, at word boundaries and on one line.
-func excerpt(text string, words []string) string {
-	runes := []rune(strings.Join(strings.Fields(text), " "))
-	if len(runes) <= excerptRunes {
-		return string(runes)
-	}
-	start := max(0, firstPlace(runes, words)-excerptRunes/4)
-	for start > 0 && runes[start-1] != ' ' {
-		start--
-	}
-	end := min(len(runes), start+excerptRunes)
-	for end < len(runes) && end > start+excerptRunes/2 && runes[end] != ' ' {
-		end--
-	}
-	out := strings.TrimSpace(string(runes[start:end]))
-	if start > 0 {
-		out = "…" + out
-	}
-	if end < len(runes) {
-		out += "…"
-	}
-	return out
-}
-
-// firstPlace returns the rune at which the first of words begins in text.
-func firstPlace(text []rune, words []string) int {
-	folded := strings.ToLower(string(text))
-	place := -1
-	for _, w := range words {
-		w = strings.ToLower(strings.TrimFunc(w, func(r rune) bool { return !unicode.IsLetter(r) && !unicode.IsDigit(r) }))
-		if i := strings.Index(folded, w); len(w) > 2 && i >= 0 && (place < 0 || i < place) {
-			place = i
-		}
-	}
-	if place < 0 {
-		return 0
-	}
-	return min(len(text), utf8.RuneCountInString(folded[:place]))
+// describe appends the hit for something found, as the reader may see it.
+func (f *finder) describe(hits []Hit, found fused) ([]Hit, error) {
+	i := slices.IndexFunc(searchables, func(t searchable) bool { return t.name == found.table })
+	t := &searchables[i]
+	sql := fmt.Sprintf(`SELECT %s, %s, substr(%s, 1, 20000), t.source_event, t.ts_ms, t.actor,
+		t.confirmed FROM %s t WHERE t.id = ?`, t.entity, t.title, t.body, t.name)
+	err := f.c.each(f.ctx, sql, []any{found.id}, func(v []driver.Value) error {
+		hits = append(hits, Hit{
+			Entity: text(v[0]), Domain: t.domain, Kind: t.kind, Title: text(v[1]),
+			Excerpt: excerpt(text(v[2]), f.words), Score: found.score, FoundBy: found.by,
+			EventID: integer(v[3]), TSMillis: integer(v[4]), Actor: text(v[5]),
+			Confirmed: integer(v[6]) != 0,
+		})
+		return nil
+	})
+	return hits, err
 }

@@ -195,20 +195,20 @@ func TestSimilarity(t *testing.T) {
 }
 
 func TestFuse(t *testing.T) {
-	list := func(name string, entities ...string) rankedList {
+	list := func(name string, ids ...int64) rankedList {
 		l := rankedList{name: name}
-		for i, e := range entities {
-			l.hits = append(l.hits, Hit{Entity: e, EventID: int64(i), Score: 100})
+		for _, id := range ids {
+			l.found = append(l.found, candidate{item{"notes", id}, 100})
 		}
 		return l
 	}
-	got := fuse([]rankedList{list("a", "x", "y", "z"), list("b", "z", "w")}, 3)
+	got := fuse([]rankedList{list("a", 10, 20, 30), list("b", 30, 25)}, 3)
 	var out []string
-	for _, h := range got {
-		out = append(out, fmt.Sprintf("%s%v %.5f", h.Entity, h.FoundBy, h.Score))
+	for _, f := range got {
+		out = append(out, fmt.Sprintf("%d%v %.5f", f.id, f.by, f.score))
 	}
-	// z: 1/63 + 1/61; x: 1/61; w and y: 1/62, equally old.
-	want := "z[a b] 0.03227, x[a] 0.01639, w[b] 0.01613"
+	// 30: 1/63 + 1/61; 10: 1/61; 20 and 25: 1/62, of which 25 is newer.
+	want := "30[a b] 0.03227, 10[a] 0.01639, 25[b] 0.01613"
 	if strings.Join(out, ", ") != want {
 		t.Errorf("%v, want %s", out, want)
 	}

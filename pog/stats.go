@@ -37,7 +37,8 @@ func (s *Store) Stats(ctx context.Context) (*Stats, error) {
 		head, err := readHead(ctx, c)
 		if err == nil {
 			out.Head, out.Events = Head(head), head.EventID
-			err = c.each(ctx, `SELECT kind, count(*) FROM events GROUP BY kind`, nil, func(v []driver.Value) error {
+			const kinds = `SELECT kind, count(*) FROM events GROUP BY kind`
+			err = c.each(ctx, kinds, nil, func(v []driver.Value) error {
 				out.Kinds[text(v[0])] = integer(v[1])
 				return nil
 			})

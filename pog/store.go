@@ -93,7 +93,7 @@ func Open(ctx context.Context, opts Options) (*Store, error) {
 // paths fills in where the files are, and makes nothing.
 func (o Options) paths() (Options, error) {
 	if o.Dir == "" {
-		return o, &StorageError{Code: ErrNotFound, Op: "open", Path: "store", Err: fmt.Errorf("no directory given")}
+		return o, fmt.Errorf("open store: %w: no directory given", ErrNotFound)
 	}
 	dir, err := filepath.Abs(o.Dir)
 	if err != nil {
@@ -133,11 +133,14 @@ func (o Options) withDefaults() (Options, error) {
 
 // checkFile refuses early what the materializer would fail on later.
 func checkFile(d *database) error {
-	info, err := os.Lstat(d.path)
-	if err != nil || info.Mode().IsRegular() {
+	if _, err := os.Lstat(d.path); err != nil {
 		return nil // absent is fine; anything else shows when it is opened
 	}
-	return d.look()
+	err := d.look()
+	if CodeOf(err) == ErrCorrupt {
+		return nil // damaged views are made again
+	}
+	return storageError("open "+d.what, d.path, err)
 }
 
 // Close ends the store: what is queued is appended, then the files are
@@ -177,12 +180,16 @@ func (s *Store) Check(ctx context.Context, p Proposer, deltas ...Delta) ([]Event
 	return s.propose(ctx, p, true, deltas)
 }
 
-func (s *Store) propose(ctx context.Context, p Proposer, dryRun bool, deltas []Delta) ([]Event, error) {
+func (s *Store) propose(
+	ctx context.Context, p Proposer, dryRun bool, deltas []Delta,
+) ([]Event, error) {
 	events, err := s.validate(&p, deltas)
 	if err != nil {
 		return nil, err
 	}
-	return s.writer.submit(&proposal{ctx: ctx, events: events, existing: p.Existing, dryRun: dryRun})
+	return s.writer.submit(&proposal{
+		ctx: ctx, events: events, existing: p.Existing, dryRun: dryRun,
+	})
 }
 
 // Head returns the newest event of the ledger and what commits to it.
@@ -212,8 +219,11 @@ func (s *Store) current(ctx context.Context) error {
 // on with what they have: a full disk must not take away what is there.
 func (s *Store) fresh(ctx context.Context) error {
 	err := s.current(ctx)
-	if code := CodeOf(err); code == ErrDiskFull || code == ErrReadOnly || code == ErrBusy {
-		return nil
+	switch CodeOf(err) {
+	case ErrDiskFull, ErrReadOnly, ErrBusy:
+		if s.mat.wasOpened() {
+			return nil
+		}
 	}
 	return err
 }

@@ -38,7 +38,9 @@ func (r *Report) add(kind string, id int64, format string, args ...any) {
 			return
 		}
 	}
-	r.Damages = append(r.Damages, Damage{Kind: kind, EventID: id, Detail: fmt.Sprintf(format, args...), Count: 1})
+	r.Damages = append(r.Damages, Damage{
+		Kind: kind, EventID: id, Detail: fmt.Sprintf(format, args...), Count: 1,
+	})
 }
 
 // VerifyOptions say what to compare with.
@@ -98,8 +100,8 @@ type verification struct {
 	seals func(id int64) (Hash, bool)
 }
 
-const selectForVerify = `SELECT e.id, e.ts_ms, e.actor, e.kind, e.scope, e.payload_json, e.provenance_json,
-	e.hash_blake3, c.chain_hash, c.seal FROM events e LEFT JOIN chain c ON c.event_id = e.id ORDER BY e.id`
+const selectForVerify = `SELECT ` + eventFields + `, c.chain_hash, c.seal
+	FROM events e LEFT JOIN chain c ON c.event_id = e.id ORDER BY e.id`
 
 // rows checks every event against itself and against the one before it. Each
 // link is computed from the stored one before, so that one bad row does not
@@ -115,7 +117,7 @@ func (v *verification) rows(ctx context.Context) error {
 	}
 	err := v.c.each(ctx, selectForVerify, nil, func(row []driver.Value) error {
 		e := scanEvent(row)
-		stored := link{EventID: e.ID, Chain: toHash(row[eventWidth]), Seal: toHash(row[eventWidth+1])}
+		stored := link{e.ID, toHash(row[eventWidth]), toHash(row[eventWidth+1])}
 		v.row(&e, last, stored)
 		v.compareHead(stored)
 		last = stored
@@ -124,7 +126,8 @@ func (v *verification) rows(ctx context.Context) error {
 	})
 	v.report.Head = Head(last)
 	if err != nil {
-		v.report.add("unreadable", last.EventID+1, "the events after %d cannot be read: %v", last.EventID, err)
+		v.report.add("unreadable", last.EventID+1, "the events after %d cannot be read: %v",
+			last.EventID, err)
 	}
 	return nil
 }
@@ -142,7 +145,8 @@ func (v *verification) row(e *Event, before, stored link) {
 	}
 	hash, err := eventHash(e.Actor, e.Kind, e.Scope, e.Payload, e.Provenance)
 	if err != nil || hash != e.Hash {
-		r.add("hash", e.ID, "event %d (%s) does not have the contents its hash names", e.ID, oneLine(e.Kind, 40))
+		r.add("hash", e.ID, "event %d (%s) does not have the contents its hash names",
+			e.ID, oneLine(e.Kind, 40))
 	}
 	expected := before.next(e.Hash, e.TSMillis)
 	if expected.Chain != stored.Chain {
@@ -174,25 +178,30 @@ func (v *verification) head() {
 	switch {
 	case w == nil || v.found:
 	case w.EventID > last:
-		v.report.add("head", w.EventID, "the ledger ends at event %d; the head names event %d", last, w.EventID)
+		v.report.add("head", w.EventID, "the ledger ends at event %d; the head names event %d",
+			last, w.EventID)
 	default:
-		v.report.add("head", w.EventID, "no event has the hash of the head: the ledger was cut off, rewritten or replaced")
+		v.report.add("head", w.EventID,
+			"no event has the hash of the head: the ledger was cut off, rewritten or replaced")
 	}
 }
 
 // leftovers finds links without events, and a sequence that remembers more
 // events than there are.
 func (v *verification) leftovers(ctx context.Context) error {
-	row, err := v.c.first(`SELECT event_id FROM chain WHERE event_id NOT IN (SELECT id FROM events) LIMIT 1`)
+	row, err := v.c.first(`SELECT event_id FROM chain
+		WHERE event_id NOT IN (SELECT id FROM events) LIMIT 1`)
 	if err != nil {
 		return err
 	}
 	if len(row) > 0 {
-		v.report.add("chain", integer(row[0]), "the chain has event %d, the ledger has not", integer(row[0]))
+		id := integer(row[0])
+		v.report.add("chain", id, "the chain has event %d, the ledger has not", id)
 	}
 	seq, err := v.c.int(`SELECT seq FROM sqlite_sequence WHERE name = 'events'`)
 	if err == nil && seq != v.report.Head.EventID {
-		v.report.add("sequence", seq, "%d events were appended, the last is %d", seq, v.report.Head.EventID)
+		v.report.add("sequence", seq, "%d events were appended, the last is %d",
+			seq, v.report.Head.EventID)
 	}
 	return err
 }
@@ -269,7 +278,8 @@ func integrityCheck(ctx context.Context, c *conn, r *Report, kind string) error 
 	for _, pragma := range []string{`PRAGMA integrity_check(20)`, `PRAGMA foreign_key_check`} {
 		err := c.each(ctx, pragma, nil, func(v []driver.Value) error {
 			if detail := text(v[0]); detail != "ok" {
-				r.add(kind, 0, "%s: %s", c.path, oneLine(strings.ReplaceAll(detail, "***", ""), 200))
+				detail = strings.ReplaceAll(detail, "***", "")
+				r.add(kind, 0, "%s: %s", c.path, oneLine(detail, 200))
 			}
 			return nil
 		})
@@ -300,13 +310,14 @@ func (s *Store) verifyViews(ctx context.Context, r *Report, seal func(int64) (Ha
 	}
 	for _, t := range viewTables() {
 		for _, name := range []string{t.name, "safe_" + t.name} {
-			row, err := c.first(`SELECT source_event FROM `+name+` WHERE source_event < 1 OR source_event > ?
-				OR source_event IS NULL LIMIT 1`, mark.EventID)
+			row, err := c.first(`SELECT source_event FROM `+name+` WHERE source_event < 1
+				OR source_event > ? OR source_event IS NULL LIMIT 1`, mark.EventID)
 			if err != nil {
 				return storageError("verify", c.path, err)
 			}
 			if len(row) > 0 {
-				r.add("views", integer(row[0]), "%s has a row from event %d, which is not there", name, integer(row[0]))
+				id := integer(row[0])
+				r.add("views", id, "%s has a row from event %d, which is not there", name, id)
 			}
 		}
 	}

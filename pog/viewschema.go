@@ -198,9 +198,11 @@ func ftsDDL(name, content string, columns []string, tokenizer string) string {
 	list := strings.Join(columns, ", ")
 	oldRow := "old." + strings.Join(columns, ", old.")
 	newRow := "new." + strings.Join(columns, ", new.")
-	remove := fmt.Sprintf("INSERT INTO %s(%s, rowid, %s) VALUES('delete', old.id, %s);", name, name, list, oldRow)
+	remove := fmt.Sprintf("INSERT INTO %[1]s(%[1]s, rowid, %[2]s) VALUES('delete', old.id, %[3]s);",
+		name, list, oldRow)
 	add := fmt.Sprintf("INSERT INTO %s(rowid, %s) VALUES(new.id, %s);", name, list, newRow)
-	return fmt.Sprintf(`CREATE VIRTUAL TABLE %[1]s USING fts5(%[2]s, content='%[3]s', content_rowid='id', tokenize='%[4]s');
+	return fmt.Sprintf(`CREATE VIRTUAL TABLE %[1]s USING fts5(%[2]s,
+  content='%[3]s', content_rowid='id', tokenize='%[4]s');
 CREATE TRIGGER %[1]s_insert AFTER INSERT ON %[3]s BEGIN %[6]s END;
 CREATE TRIGGER %[1]s_delete AFTER DELETE ON %[3]s BEGIN %[5]s END;
 CREATE TRIGGER %[1]s_update AFTER UPDATE OF %[2]s ON %[3]s BEGIN %[5]s %[6]s END;
@@ -219,25 +221,30 @@ const eventColumns = "id, ts_ms, actor, kind, scope, trace_id, confirmed, payloa
 func selectEvents(domains []Domain) string {
 	parts := make([]string, 0, len(domains))
 	for _, d := range domains {
-		parts = append(parts, fmt.Sprintf("SELECT %s, '%s' AS domain FROM main.%s", eventColumns, d, eventsTable(d)))
+		parts = append(parts, fmt.Sprintf("SELECT %s, '%s' AS domain FROM main.%s",
+			eventColumns, d, eventsTable(d)))
 	}
 	return strings.Join(parts, " UNION ALL ")
 }
 
 // fixedDDL is what the views have besides the viewTables.
 const fixedDDL = `
-CREATE TABLE materializer_state(id INTEGER PRIMARY KEY CHECK(id = 1), watermark INTEGER NOT NULL, seal BLOB);
+CREATE TABLE materializer_state(
+  id INTEGER PRIMARY KEY CHECK(id = 1), watermark INTEGER NOT NULL, seal BLOB);
 INSERT INTO materializer_state(id, watermark, seal) VALUES(1, 0, zeroblob(32));
 CREATE TABLE meta(schema_version TEXT, dirty INTEGER, ts DATETIME);
-CREATE TABLE IF NOT EXISTS snapshots(id INTEGER PRIMARY KEY, ts INTEGER, events_high_watermark INTEGER, comment TEXT);
+CREATE TABLE IF NOT EXISTS snapshots(
+  id INTEGER PRIMARY KEY, ts INTEGER, events_high_watermark INTEGER, comment TEXT);
 CREATE TABLE embeddings(item_id INTEGER PRIMARY KEY, dim INTEGER, embedding BLOB, meta TEXT);
-CREATE TABLE entity_history(entity_key TEXT, event_id INTEGER, PRIMARY KEY(entity_key, event_id)) WITHOUT ROWID;
+CREATE TABLE entity_history(entity_key TEXT, event_id INTEGER,
+  PRIMARY KEY(entity_key, event_id)) WITHOUT ROWID;
 CREATE INDEX entity_history_event ON entity_history(event_id);
 CREATE TABLE edges(from_id TEXT, kind TEXT, to_id TEXT, source_event INTEGER,
   PRIMARY KEY(from_id, kind, to_id, source_event)) WITHOUT ROWID;
 CREATE INDEX edges_to ON edges(to_id, kind);
 CREATE TABLE contact_aliases(alias TEXT PRIMARY KEY, contact_id INTEGER) WITHOUT ROWID;
-CREATE TABLE addresses(address TEXT, tbl TEXT, row_id INTEGER, PRIMARY KEY(address, tbl, row_id)) WITHOUT ROWID;
+CREATE TABLE addresses(address TEXT, tbl TEXT, row_id INTEGER,
+  PRIMARY KEY(address, tbl, row_id)) WITHOUT ROWID;
 CREATE INDEX addresses_row ON addresses(tbl, row_id);
 `
 
@@ -251,12 +258,15 @@ func viewsDDL() string {
 	b.WriteString(ftsDDL("contacts_tri", "safe_contacts", []string{"name_norm"}, "trigram"))
 	for _, d := range Domains() {
 		name := eventsTable(d)
-		fmt.Fprintf(&b, `CREATE TABLE %[1]s(id INTEGER PRIMARY KEY, ts_ms INTEGER, actor TEXT, kind TEXT, scope TEXT,
-  trace_id TEXT, confirmed INTEGER, payload_json TEXT, provenance_json TEXT);
+		fmt.Fprintf(&b, `CREATE TABLE %[1]s(
+  id INTEGER PRIMARY KEY, ts_ms INTEGER, actor TEXT, kind TEXT, scope TEXT, trace_id TEXT,
+  confirmed INTEGER, payload_json TEXT, provenance_json TEXT);
 CREATE INDEX %[1]s_kind ON %[1]s(kind, ts_ms);
-CREATE INDEX %[1]s_trace ON %[1]s(trace_id) WHERE trace_id <> '';
+CREATE INDEX %[1]s_trace ON %[1]s(trace_id) WHERE trace_id IS NOT NULL;
 `, name)
 	}
-	b.WriteString("CREATE VIEW events AS " + strings.ReplaceAll(selectEvents(Domains()), "main.", "") + ";\n")
+	// A view of the file itself cannot name its schema.
+	all := strings.ReplaceAll(selectEvents(Domains()), "main.", "")
+	b.WriteString("CREATE VIEW events AS " + all + ";\n")
 	return b.String()
 }

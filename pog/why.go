@@ -92,7 +92,8 @@ func (s *Store) resolveContact(ctx context.Context, e entity) (entity, error) {
 	case len(res.Rows) == 0:
 		return e, fmt.Errorf("contact %.80q: %w", e.id, ErrNotFound)
 	case len(res.Rows) > 1 && text(res.Rows[0][0]) != e.id:
-		return e, fmt.Errorf("%w: several contacts are called %.80q; name one by its key", ErrQuery, e.id)
+		return e, fmt.Errorf("%w: several contacts are called %.80q; name one by its key",
+			ErrQuery, e.id)
 	}
 	return entity{e.kind, text(res.Rows[0][0])}, nil
 }
@@ -108,8 +109,10 @@ type whyWalk struct {
 }
 
 func (w *whyWalk) node(e *Event, relation string) *Cause {
-	return &Cause{EventID: e.ID, Kind: e.Kind, Actor: e.Actor, TSMillis: e.TSMillis, Relation: relation,
-		Summary: summarize(e), Provenance: parseProvenance(e.Provenance).Provenance}
+	return &Cause{
+		EventID: e.ID, Kind: e.Kind, Actor: e.Actor, TSMillis: e.TSMillis, Relation: relation,
+		Summary: summarize(e), Provenance: parseProvenance(e.Provenance).Provenance,
+	}
 }
 
 // expand adds what e follows from below c.

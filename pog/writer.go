@@ -201,7 +201,7 @@ func (w *writer) append(batch []*proposal, answers []answer) (link, error) {
 			if p.dryRun {
 				a.events, a.err = checkNew(w.conn, head, p.events, p.existing)
 			} else {
-				a.events, head, a.err = appendAll(w.conn, head, p.events, p.existing, ts)
+				a.events, head, a.err = appendAll(w.conn, head, p, ts)
 				wrote = true
 			}
 			if a.err != nil && !isRefusal(a.err) {
@@ -236,35 +236,40 @@ func (w *writer) failed(batch []*proposal, answers []answer, err error) {
 }
 
 // reconcile finds out what became of a batch whose COMMIT failed. After an
-// EIO the rows may be in the WAL although the commit said no, and what the
-// page cache shows need not be on the disk; so the ledger is opened again,
-// everything in its WAL is written to the database file and synced, and only
-// then is each call answered by whether its hashes are there.
+// EIO the rows may be in the WAL although the commit said no. So the ledger
+// is opened again and each call is answered by whether its hashes are there.
+// What the page cache shows need not be on the disk: before a call is told
+// that it was written, everything in the WAL is moved into the database file
+// and synced. A call whose events are not there gets the cause; should they
+// turn up after a crash all the same, proposing them again finds them.
 func (w *writer) reconcile(batch []*proposal, answers []answer, cause error) (link, error) {
-	w.conn.close()
-	w.conn = nil
+	w.close()
 	err := w.ready()
+	var synced error
 	if err == nil {
-		err = w.conn.checkpoint()
+		synced = w.conn.checkpoint()
 	}
-	var head link
 	for i, p := range batch {
 		if isRefusal(answers[i].err) {
 			continue
 		}
 		answers[i] = answer{err: cause}
-		if err != nil {
-			answers[i].err = &StorageError{Code: ErrUnknown, Op: "append to", Path: w.ledger.path, Err: cause}
-			continue
+		var events []Event
+		if err == nil {
+			events = w.found(p)
 		}
-		if events := w.found(p); events != nil {
+		switch {
+		case err != nil, events != nil && synced != nil:
+			answers[i].err = &StorageError{Code: ErrUnknown, Op: "append to",
+				Path: w.ledger.path, Err: cause}
+		case events != nil:
 			answers[i] = answer{events: events}
 		}
 	}
-	if err == nil {
-		head, err = readHead(context.Background(), w.conn)
+	if err != nil {
+		return link{}, err
 	}
-	return head, err
+	return readHead(context.Background(), w.conn)
 }
 
 // found returns the events of a call when the ledger has all of them.
