@@ -12,7 +12,7 @@ import (
 // has queued the frame. It waits for that until ctx is done, and then does not
 // know what became of the frame.
 func (c *Conn) Publish(ctx context.Context, m *rmp.Message) (delivered int, err error) {
-	if err := checkMeta(m); err != nil {
+	if err := c.checkMeta(m); err != nil {
 		return 0, err
 	}
 	r, err := c.ask(ctx, m)
@@ -27,10 +27,27 @@ func (c *Conn) Publish(ctx context.Context, m *rmp.Message) (delivered int, err 
 // succession are written together. When the server does not keep up it waits
 // for room until ctx is done. It sets what Publish sets.
 func (c *Conn) Send(ctx context.Context, m *rmp.Message) error {
-	if err := checkMeta(m); err != nil {
+	if err := c.checkMeta(m); err != nil {
 		return err
 	}
 	return c.send(ctx, m, nil)
+}
+
+// checkMeta reports why m cannot be published through a socket: a frame of type
+// control without a topic would be taken for a request to the server.
+func (c *Conn) checkMeta(m *rmp.Message) error {
+	if m.RawMeta != nil {
+		return errRawMeta
+	}
+	if known := c.topic.Load(); known != nil && *known == m.Meta.Topic {
+		return nil
+	}
+	topic := m.Meta.Topic
+	if err := CheckTopic(topic); err != nil {
+		return err
+	}
+	c.topic.Store(&topic)
+	return nil
 }
 
 // Ping waits for the server to answer, and says how long that took.
@@ -135,19 +152,15 @@ func (c *Conn) send(ctx context.Context, m *rmp.Message, ch chan<- reply) error 
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	alone, w, err := c.enqueue(m, ch)
-	if err != nil {
-		return err
-	}
-	c.out.flush(alone)
+	w, err := c.enqueue(m, ch)
 	if w == nil {
-		return nil
+		return err
 	}
 	v := waiting
 	select {
 	case v = <-w.done:
 	case <-ctx.Done():
-		v = w.settle(c.local.clock.now())
+		v = w.end(c.local.clock.now())
 	}
 	switch v {
 	case queued:
@@ -165,36 +178,52 @@ func (c *Conn) send(ctx context.Context, m *rmp.Message, ch chan<- reply) error 
 // A frame that comes alone is written at once, which is quicker.
 const burst = 20 * time.Microsecond
 
-// enqueue puts m into the outbox. The caller waits when there is no room, and
-// has the outbox written.
-func (c *Conn) enqueue(m *rmp.Message, ch chan<- reply) (alone bool, w *waiter, err error) {
+// enqueue puts m into the outbox and has that written. When there is no room
+// the caller waits.
+func (c *Conn) enqueue(m *rmp.Message, ch chan<- reply) (*waiter, error) {
 	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.err != nil {
-		return false, nil, c.err
+	l, err := c.encode(m)
+	if err != nil {
+		c.mu.Unlock()
+		return nil, err
 	}
-	now := c.local.clock.now()
-	alone, c.lastSent = now-c.lastSent > burst, now
-	c.nextID++
-	m.MsgID = c.nextID
-	if m.CreatedAtMS == 0 {
-		m.CreatedAtMS = c.local.clock.wallMS(now)
-	}
-	l := c.letter
-	if err := c.codec.EncodeFrame(c.buf, m, &l.Frame); err != nil {
-		return false, nil, err
-	}
-	c.buf, l.now, l.deadline = l.Bytes, now, forever
 	if ch != nil {
 		c.waiting[m.Meta.Ack] = ch
 	}
-	v, w := c.out.offer(l, nil, true)
+	alone := l.now-c.lastSent > burst
+	c.lastSent = l.now
+	// The outbox is locked before the connection is free, so that frames are
+	// in the order of their numbers; it is written after, since a write that
+	// fails ends the connection.
+	c.out.mu.Lock()
+	v, w := c.out.offerLocked(l, nil, true)
 	switch v {
 	case gone:
 		delete(c.waiting, m.Meta.Ack)
-		return false, nil, ErrClosed
+		err = ErrClosed
 	case waiting:
-		c.letter, c.buf = new(letter), nil
+		c.letter, c.buf = newLetter(), nil
 	}
-	return alone, w, nil
+	c.mu.Unlock()
+	c.out.flushLocked(alone)
+	return w, err
+}
+
+// encode makes the frame of m, with the next number.
+func (c *Conn) encode(m *rmp.Message) (*letter, error) {
+	if c.err != nil {
+		return nil, c.err
+	}
+	l := c.letter
+	l.now, l.deadline = c.local.clock.now(), forever
+	c.nextID++
+	m.MsgID = c.nextID
+	if m.CreatedAtMS == 0 {
+		m.CreatedAtMS = c.local.clock.wallMS(l.now)
+	}
+	if err := c.codec.EncodeFrame(c.buf, m, l.Frame); err != nil {
+		return nil, err
+	}
+	c.buf = l.Bytes
+	return l, nil
 }

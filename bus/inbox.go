@@ -3,6 +3,7 @@ package bus
 import (
 	"context"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/runloop-os/runloop/rmp"
@@ -41,12 +42,27 @@ type Subscription struct {
 	onEnd func() // takes it off its client
 	once  sync.Once
 
-	// The queue, under the lock of inbox: inbox.held messages from head on.
-	ring      []*Msg // len is a power of two
-	head      int
+	// What a receiver took out of the ring in one go and was not asked for
+	// yet: most calls of Recv need no more than this lock, for which no
+	// publisher waits. It comes before that of inbox. All of it counts as
+	// held; left and leftBytes are what inbox was not told yet.
+	outMu     sync.Mutex
+	out       []*Msg // oldest first
+	spare     []*Msg // its memory
+	left      atomic.Int64
+	leftBytes atomic.Int64
+
+	// The queue, under the lock of inbox.
+	ring      []*Msg        // len is a power of two
+	head      int           // of the oldest
+	ringed    int           // how many there are
 	receivers int           // waiting in Recv
 	ready     chan struct{} // wakes one of them
 }
+
+// A receiver takes a quarter of the ring out at once, but no more than maxTake
+// messages, and at least one.
+const maxTake = 16
 
 // newSubscription returns a queue that is in no tree yet.
 func newSubscription(b *Bus, owner, filter string, opts SubOptions) *Subscription {
@@ -57,9 +73,10 @@ func newSubscription(b *Bus, owner, filter string, opts SubOptions) *Subscriptio
 		owner:  owner,
 		gate:   &s.inbox,
 		seen:   b.newSeen(),
+		sub:    s,
 		end:    s.end,
 	}
-	s.inbox.put, s.inbox.shares = s.push, true
+	s.inbox.put, s.inbox.settle, s.inbox.shares = s.push, s.settle, true
 	s.inbox.maxHeld = orDefault(opts.MaxMessages, b.cfg.QueueMessages)
 	s.inbox.maxBytes = orDefault(opts.MaxBytes, b.cfg.QueueBytes)
 	s.inbox.patience = b.cfg.LagLimit
@@ -72,43 +89,96 @@ func (s *Subscription) Filter() string { return s.filter }
 // Recv returns the next frame. It waits for one until ctx is done. Frames that
 // expired in the queue are dropped. Once the subscription has ended it returns
 // why: an [ErrClosed] or [ErrSlowConsumer].
+//
+// When there are many, some of them are taken out of the queue at once, and
+// their time to live is checked then.
 func (s *Subscription) Recv(ctx context.Context) (*Msg, error) {
 	for {
-		m, err := s.take(ctx)
-		if err != nil {
+		m, late, err := s.next()
+		for _, l := range late {
+			s.bus.drop(reasonTTL, l.Topic, &l.Header)
+		}
+		if m != nil || err != nil {
+			return m, err
+		}
+		if len(late) > 0 {
+			continue
+		}
+		if err := s.sleep(ctx); err != nil {
 			return nil, err
 		}
-		if s.bus.clock.now() < m.deadline {
-			return m, nil
-		}
-		s.bus.drop(reasonTTL, m.Topic, &m.Header)
 	}
 }
 
-// take takes the next message out of the queue.
-func (s *Subscription) take(ctx context.Context) (*Msg, error) {
-	s.inbox.mu.Lock()
-	defer s.inbox.mu.Unlock()
-	for s.inbox.held == 0 && s.inbox.err == nil {
-		if err := s.sleep(ctx); err != nil {
-			s.wake() // what may have woken this receiver is for another
-			return nil, err
+// next returns the next message that is there, or none, and messages that
+// expired in the queue.
+func (s *Subscription) next() (m *Msg, late []*Msg, err error) {
+	s.outMu.Lock()
+	defer s.outMu.Unlock()
+	if len(s.out) == 0 {
+		if late, err = s.take(); err != nil || len(s.out) == 0 {
+			return nil, late, err
 		}
 	}
+	m = s.out[0]
+	s.out[0] = nil
+	s.out = s.out[1:]
+	s.left.Add(1)
+	s.leftBytes.Add(int64(len(m.Bytes)))
+	if s.inbox.lined.Load() {
+		s.inbox.mu.Lock()
+		defer s.inbox.mu.Unlock()
+		s.settle()
+	}
+	return m, late, nil
+}
+
+// settle tells inbox, whose lock is held, what has left.
+func (s *Subscription) settle() {
+	if n := s.left.Swap(0); n > 0 {
+		s.inbox.leave(int(n), int(s.leftBytes.Swap(0)))
+	}
+}
+
+// take moves messages from the ring to s.out, and returns those that have
+// expired.
+func (s *Subscription) take() (late []*Msg, err error) {
+	s.inbox.mu.Lock()
+	defer s.inbox.mu.Unlock()
+	s.settle()
 	if s.inbox.err != nil {
 		s.wake()
 		return nil, s.inbox.err
 	}
-	m := s.ring[s.head]
-	s.ring[s.head] = nil
-	s.head = (s.head + 1) & (len(s.ring) - 1)
-	s.inbox.leave(1, len(m.Bytes))
+	if s.ringed == 0 {
+		return nil, nil
+	}
+	s.out = s.spare[:0]
+	now := s.bus.clock.now()
+	for range min(s.ringed/4+1, maxTake) {
+		m := s.ring[s.head]
+		s.ring[s.head] = nil
+		s.head = (s.head + 1) & (len(s.ring) - 1)
+		s.ringed--
+		if now < m.deadline {
+			s.out = append(s.out, m)
+		} else {
+			late = append(late, m)
+			s.inbox.leave(1, len(m.Bytes))
+		}
+	}
+	s.spare = s.out
 	s.wake()
-	return m, nil
+	return late, nil
 }
 
-// sleep waits, without the lock, for a wake-up or the end of ctx.
+// sleep waits until there may be something, or for the end of ctx.
 func (s *Subscription) sleep(ctx context.Context) error {
+	s.inbox.mu.Lock()
+	defer s.inbox.mu.Unlock()
+	if s.ringed > 0 || s.inbox.err != nil {
+		return nil
+	}
 	s.receivers++
 	s.inbox.mu.Unlock()
 	var err error
@@ -123,12 +193,13 @@ func (s *Subscription) sleep(ctx context.Context) error {
 	}
 	s.inbox.mu.Lock()
 	s.receivers--
+	s.wake() // another receiver, if there is more or this one gives up
 	return err
 }
 
 // wake wakes a receiver when there is something for it; the lock is held.
 func (s *Subscription) wake() {
-	if s.receivers == 0 || s.inbox.held == 0 && s.inbox.err == nil {
+	if s.receivers == 0 || s.ringed == 0 && s.inbox.err == nil {
 		return
 	}
 	select {
@@ -137,16 +208,34 @@ func (s *Subscription) wake() {
 	}
 }
 
-// push appends a letter, which the gate has counted, to the ring.
+// push appends a letter to the ring.
 func (s *Subscription) push(l *letter) {
-	if s.inbox.held > len(s.ring) {
+	if s.ringed == len(s.ring) {
 		ring := make([]*Msg, max(8, 2*len(s.ring)))
 		n := copy(ring, s.ring[s.head:])
 		copy(ring[n:], s.ring[:s.head])
 		s.ring, s.head = ring, 0
 	}
-	s.ring[(s.head+s.inbox.held-1)&(len(s.ring)-1)] = l.message()
+	s.ring[(s.head+s.ringed)&(len(s.ring)-1)] = l.message()
+	s.ringed++
 	s.wake()
+}
+
+// pushAll appends messages as far as there is room, and returns how many. It
+// is for a subscription with one publisher.
+func (s *Subscription) pushAll(msgs []*Msg) (n int) {
+	s.inbox.mu.Lock()
+	defer s.inbox.mu.Unlock()
+	l := letter{}
+	for _, m := range msgs {
+		l.Frame, l.msg = &m.Frame, m
+		if s.inbox.err != nil || !s.inbox.room(&l) {
+			break
+		}
+		s.inbox.enter(&l)
+		n++
+	}
+	return n
 }
 
 // Close ends the subscription and lets go of what is queued. Receivers return
@@ -163,10 +252,13 @@ func (s *Subscription) end(why error) {
 		if s.onEnd != nil {
 			s.onEnd()
 		}
+		s.outMu.Lock()
+		defer s.outMu.Unlock()
+		s.out, s.spare = nil, nil
 		s.inbox.mu.Lock()
 		defer s.inbox.mu.Unlock()
 		s.inbox.shut(why)
-		s.ring, s.inbox.held, s.inbox.bytes = nil, 0, 0
+		s.ring, s.ringed = nil, 0
 		s.wake()
 	})
 }

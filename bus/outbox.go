@@ -122,6 +122,11 @@ func (o *outbox) wasAsked(trace rmp.TraceID) bool {
 // flush has the queue written, inline as far as the socket takes it at once.
 func (o *outbox) flush(inline bool) {
 	o.mu.Lock()
+	o.flushLocked(inline)
+}
+
+// flushLocked is flush with the lock held, which it frees.
+func (o *outbox) flushLocked(inline bool) {
 	if o.writing || len(o.chunks) == 0 {
 		o.mu.Unlock()
 		return

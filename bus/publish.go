@@ -11,14 +11,14 @@ import (
 // letter is a frame on its way through the bus. It belongs to one publisher,
 // which uses it again; a queue that keeps a frame copies what it needs.
 type letter struct {
-	rmp.Frame
-	pub      *publisher
-	route    *route
-	key      frameKey
-	now      time.Duration // bus time of the publish
-	deadline time.Duration // bus time at which it expires
-	borrowed bool          // Bytes are the caller's
-	msg      *Msg
+	*rmp.Frame      // perhaps that of the next message
+	borrowed   bool // whether its bytes are
+	pub        *publisher
+	route      *route
+	key        frameKey
+	now        time.Duration // bus time of the publish
+	deadline   time.Duration // bus time at which it expires
+	msg        *Msg
 }
 
 // address fills in everything but the frame.
@@ -32,13 +32,7 @@ func (l *letter) address(p *publisher, r *route, now, deadline time.Duration) {
 // The publisher calls it, before anybody else can see the letter.
 func (l *letter) message() *Msg {
 	if l.msg == nil {
-		slab := &l.pub.slab
-		if l.borrowed {
-			l.Frame = l.CloneTo(slab.room(len(l.Bytes))[:len(l.Bytes)])
-		}
-		slab.keep(l.Bytes)
-		l.msg = slab.message()
-		l.msg.Frame = l.Frame
+		l.msg = l.pub.slab.message(l.Frame, l.borrowed)
 		l.msg.Topic, l.msg.From, l.msg.deadline = l.route.topic, l.pub.name, l.deadline
 	}
 	return l.msg
@@ -58,15 +52,32 @@ const (
 	slabMsgs  = 16
 	slabBytes = 4 << 10
 	slabFrame = 16 << 10
+	// slabRoom is how much more room than it needs a frame is encoded in:
+	// the encoder reckons with the longest form of each number.
+	slabRoom = 256
 )
 
-// message returns an empty message.
-func (s *slab) message() *Msg {
+// frame returns that of the next message, to be filled in.
+func (s *slab) frame() *rmp.Frame {
 	if len(s.msgs) == 0 {
 		s.msgs = make([]Msg, slabMsgs)
 	}
+	return &s.msgs[0].Frame
+}
+
+// message returns a message with a frame, which may be its own already, and
+// with a copy of the frame's bytes if they are borrowed.
+func (s *slab) message(f *rmp.Frame, borrowed bool) *Msg {
+	own := s.frame()
 	m := &s.msgs[0]
 	s.msgs = s.msgs[1:]
+	if f != own {
+		*own = *f
+	}
+	if borrowed {
+		own.MoveTo(s.room(len(f.Bytes))[:len(f.Bytes):len(f.Bytes)])
+	}
+	s.keep(own.Bytes)
 	return m
 }
 
@@ -310,7 +321,7 @@ func (b *Bus) await(ctx context.Context, t *tally) error {
 			}
 		}
 		if v == waiting {
-			v = w.settle(b.clock.now())
+			v = w.end(b.clock.now())
 		}
 		if w.group != nil && v != queued {
 			w.group.forget(&w.l.key)

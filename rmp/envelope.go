@@ -53,6 +53,50 @@ func ParseEnvelope(body []byte) (Envelope, error) {
 	return Envelope{}, bodyError(err)
 }
 
+// plainEnvelope takes apart a body that is laid out as encoders here do it:
+// the type, which must be typ, then the payload, perhaps the meta map, each
+// with its shortest head. It reports whether it was one; [ParseEnvelope] reads
+// all others, and says what is wrong with them.
+func plainEnvelope(body []byte, typ string) (e Envelope, ok bool) {
+	n := len(typ)
+	if len(body) < len(keyType)+2+n+len(keyPayload) || body[0]|1 != keyType[0] ||
+		string(body[1:len(keyType)]) != keyType[1:] {
+		return e, false
+	}
+	i := len(keyType)
+	if n < 32 {
+		ok = body[i] == 0xa0|byte(n)
+	} else {
+		ok = body[i] == 0xd9 && body[i+1] == byte(n)
+		i++
+	}
+	i++
+	at := i + n + len(keyPayload)
+	if !ok || string(body[i:i+n]) != typ || string(body[i+n:at]) != keyPayload {
+		return e, false
+	}
+	end, err := skip(body, at, envelopeDepth)
+	if err != nil {
+		return e, false
+	}
+	e.Type, e.Payload, e.at.payload = body[i:i+n], body[at:end:end], uint32(at)
+	if body[0] != keyType[0] {
+		return e, end == len(body)
+	}
+	return e, e.plainMeta(body, end)
+}
+
+// plainMeta is plainEnvelope for the meta map at offset at, with its key.
+func (e *Envelope) plainMeta(body []byte, at int) bool {
+	next := at + len(keyMeta)
+	if next >= len(body) || string(body[at:next]) != keyMeta || body[next]&0xf0 != 0x80 {
+		return false
+	}
+	end, err := skip(body, next, envelopeDepth)
+	e.Meta, e.at.meta = body[next:], uint32(next)
+	return err == nil && end == len(body)
+}
+
 // field reads the key at offset i and its value, and returns the offset after
 // them. The three fields remember themselves; only other keys go into keys.
 func (e *Envelope) field(body []byte, i int, keys *keySet) (int, error) {

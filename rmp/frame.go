@@ -76,9 +76,12 @@ func (f *Frame) content(reg *Registry, b []byte) error {
 	if err != nil {
 		return err
 	}
-	e, err := ParseEnvelope(b[PrefixLen+HeaderLen:])
-	if err != nil {
-		return err
+	body := b[PrefixLen+HeaderLen:]
+	e, ok := plainEnvelope(body, typ)
+	if !ok {
+		if e, err = ParseEnvelope(body); err != nil {
+			return err
+		}
 	}
 	if string(e.Type) != typ {
 		return ErrBodyTypeMismatch
@@ -100,19 +103,22 @@ func (f *Frame) DecodeMeta() (Meta, error) {
 }
 
 // Clone returns a copy that shares no memory with f.
-func (f *Frame) Clone() Frame { return f.CloneTo(make([]byte, len(f.Bytes))) }
-
-// CloneTo is [Frame.Clone] to memory of the caller's, of len(f.Bytes) bytes.
-func (f *Frame) CloneTo(mem []byte) Frame {
+func (f *Frame) Clone() Frame {
 	g := *f
-	g.Bytes = mem[:len(f.Bytes):len(f.Bytes)]
-	copy(g.Bytes, f.Bytes)
-	body := g.Bytes[PrefixLen+HeaderLen:]
-	g.Payload = view(body, f.at.payload, len(f.Payload))
-	if f.Meta != nil {
-		g.Meta = view(body, f.at.meta, len(f.Meta))
-	}
+	g.MoveTo(make([]byte, len(f.Bytes)))
 	return g
+}
+
+// MoveTo copies the frame's bytes to mem, of len(f.Bytes) bytes, and makes
+// the views those of the copy.
+func (f *Frame) MoveTo(mem []byte) {
+	copy(mem, f.Bytes)
+	f.Bytes = mem
+	body := mem[PrefixLen+HeaderLen:]
+	f.Payload = view(body, f.at.payload, len(f.Payload))
+	if f.Meta != nil {
+		f.Meta = view(body, f.at.meta, len(f.Meta))
+	}
 }
 
 // view returns n bytes of body, with no room to append to.

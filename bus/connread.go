@@ -1,0 +1,143 @@
+package bus
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"time"
+
+	"github.com/runloop-os/runloop/rmp"
+)
+
+// intake is the reading half of a connection. Frames that come together for
+// one subscription are put into its queue together.
+type intake struct {
+	conn  *Conn
+	pub   publisher // to the subscriptions here
+	now   time.Duration
+	fresh bool // now is that of the present batch
+	to    *Subscription
+	batch []*Msg // for to
+	last  error  // what the server said last, if it was an error report
+}
+
+// maxBatch is how many frames are put into a queue together.
+const maxBatch = 64
+
+// read hands out what comes, until the connection ends.
+func (c *Conn) read(reader *rmp.Reader) {
+	defer c.reading.Done()
+	in := intake{conn: c, pub: publisher{bus: c.local, name: c.welcome.Server}}
+	for {
+		if !reader.Buffered() {
+			in.flush()
+			in.fresh = false
+		}
+		f := in.pub.slab.frame()
+		err := reader.Next(f)
+		if !in.fresh {
+			in.fresh, in.now = true, c.local.clock.now()
+		}
+		switch {
+		case err == nil:
+			in.take(f)
+		case rmp.InStep(err): // perhaps a type that is newer than this client
+			c.unasked(&WireError{Code: rmp.ErrorName(err), Message: err.Error()})
+		default:
+			in.flush()
+			c.end(hungUp(err, in.last))
+			return
+		}
+	}
+}
+
+// hungUp is why a connection ended: what the server said last, if anything.
+func hungUp(err, last error) error {
+	if last != nil {
+		return fmt.Errorf("%w: %w", ErrClosed, last)
+	}
+	if errors.Is(err, io.EOF) || errors.Is(err, net.ErrClosed) {
+		return fmt.Errorf("%w by the server", ErrClosed)
+	}
+	return fmt.Errorf("%w: %w", ErrClosed, err)
+}
+
+// take handles a frame of the server's.
+func (in *intake) take(f *rmp.Frame) {
+	in.last = nil
+	c := in.conn
+	topic, ack, err := rmp.MetaRoute(f.Meta)
+	if err != nil {
+		c.unasked(wireError(err))
+		return
+	}
+	switch {
+	case topic != nil:
+		in.deliver(f, topic)
+	case f.SchemaID == rmp.CTErrorReport:
+		in.last = reportOf(f)
+		if !c.resolve(ack, reply{err: in.last}) {
+			c.unasked(wireError(in.last))
+		}
+	case f.SchemaID == rmp.CTControl:
+		var r reply
+		if r.err = f.Decode(&r.control); r.Op == opAck {
+			ack = r.N
+		}
+		c.resolve(ack, r)
+	}
+}
+
+// deliver passes a frame to the subscriptions whose filter takes its topic.
+func (in *intake) deliver(f *rmp.Frame, topic []byte) {
+	bus := in.conn.local
+	r, err := in.pub.routeOf(topic)
+	if err != nil || len(r.targets) == 0 {
+		return // unsubscribed by now
+	}
+	deadline, err := bus.expire(&f.Header, in.now)
+	if err != nil {
+		bus.drop(reasonTTL, r.topic, &f.Header)
+		return
+	}
+	l := letter{Frame: f, borrowed: true}
+	l.address(&in.pub, r, in.now, deadline)
+	m := l.message()
+	if len(r.targets) > 1 {
+		in.flush() // what came before goes before
+		for _, t := range r.targets {
+			in.push(t.sub, []*Msg{m})
+		}
+		return
+	}
+	if to := r.targets[0].sub; to != in.to || len(in.batch) == maxBatch {
+		in.flush()
+		in.to = to
+	}
+	in.batch = append(in.batch, m)
+}
+
+// flush puts the batch into its queue.
+func (in *intake) flush() {
+	if len(in.batch) > 0 {
+		in.push(in.to, in.batch)
+		clear(in.batch)
+		in.batch = in.batch[:0]
+	}
+}
+
+// push puts messages into a queue. For those that find no room it waits, or
+// drops them, as every publisher does; nobody asks how that ended.
+func (in *intake) push(to *Subscription, msgs []*Msg) {
+	for _, m := range msgs[to.pushAll(msgs):] {
+		l := letter{Frame: &m.Frame, msg: m, now: in.conn.local.clock.now()}
+		l.route = &route{topic: m.Topic}
+		var t tally
+		v, w := to.gate.offer(&l, nil, true)
+		t.note(&to.target, v, w)
+		_, _ = in.conn.local.finish(context.Background(), &l, &t)
+		in.fresh = false
+	}
+}
