@@ -102,7 +102,7 @@ func (c *Client) PublishFrame(ctx context.Context, frame []byte) (delivered int,
 	if err != nil {
 		return 0, err
 	}
-	topic, _, err := rmp.MetaRoute(f.Meta)
+	topic, _, err := f.Route()
 	if err != nil {
 		return 0, err
 	}

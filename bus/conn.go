@@ -44,19 +44,16 @@ type Conn struct {
 	reading sync.WaitGroup
 	topic   atomic.Pointer[string] // the last that was found to be one
 
-	mu       sync.Mutex // one publish at a time; of all below
-	letter   *letter
-	buf      []byte
+	// Of who sends, under the lock of out.
 	nextID   uint64
-	nextNum  uint64 // of acknowledgements and subscriptions
 	lastSent time.Duration
-	waiting  map[uint64]chan<- reply // by acknowledgement number
-	ping     *time.Timer
-	err      error // why it ended
-}
 
-// newLetter returns a letter with a frame of its own.
-func newLetter() *letter { return &letter{Frame: new(rmp.Frame)} }
+	mu      sync.Mutex              // of all below
+	nextNum uint64                  // of acknowledgements and subscriptions
+	waiting map[uint64]chan<- reply // by acknowledgement number
+	ping    *time.Timer
+	err     error // why it ended
+}
 
 // reply is what the server says to a frame that asked for it.
 type reply struct {
@@ -83,7 +80,6 @@ func Dial(ctx context.Context, path string, opts DialOptions) (*Conn, error) {
 		opts:    opts,
 		codec:   opts.Bus.Codec,
 		done:    make(chan struct{}),
-		letter:  newLetter(),
 		nextID:  randomID(),
 		waiting: make(map[uint64]chan<- reply),
 	}

@@ -17,7 +17,9 @@ type intake struct {
 	conn  *Conn
 	pub   publisher // to the subscriptions here
 	now   time.Duration
-	fresh bool // now is that of the present batch
+	fresh bool   // now is that of the present batch
+	msg   *Msg   // that the next frame is read into
+	free  []*Msg // that may be used again
 	to    *Subscription
 	batch []*Msg // for to
 	last  error  // what the server said last, if it was an error report
@@ -35,7 +37,10 @@ func (c *Conn) read(reader *rmp.Reader) {
 			in.flush()
 			in.fresh = false
 		}
-		f := in.pub.slab.frame()
+		if in.msg == nil {
+			in.msg = in.message()
+		}
+		f := &in.msg.Frame
 		err := reader.Next(f)
 		if !in.fresh {
 			in.fresh, in.now = true, c.local.clock.now()
@@ -68,7 +73,7 @@ func hungUp(err, last error) error {
 func (in *intake) take(f *rmp.Frame) {
 	in.last = nil
 	c := in.conn
-	topic, ack, err := rmp.MetaRoute(f.Meta)
+	topic, ack, err := f.Route()
 	if err != nil {
 		c.unasked(wireError(err))
 		return
@@ -102,21 +107,44 @@ func (in *intake) deliver(f *rmp.Frame, topic []byte) {
 		bus.drop(reasonTTL, r.topic, &f.Header)
 		return
 	}
-	l := letter{Frame: f, borrowed: true}
-	l.address(&in.pub, r, in.now, deadline)
-	m := l.message()
+	m := in.msg
+	in.msg = nil
+	m.Topic, m.From, m.deadline = r.topic, in.pub.name, deadline
 	if len(r.targets) > 1 {
 		in.flush() // what came before goes before
+		f.MoveTo(make([]byte, len(f.Bytes)))
+		m.mem = nil // it is shared, and cannot be used again
 		for _, t := range r.targets {
 			in.push(t.sub, []*Msg{m})
 		}
 		return
 	}
+	m.mem = in.memory(m.mem, len(f.Bytes))
+	f.MoveTo(m.mem)
 	if to := r.targets[0].sub; to != in.to || len(in.batch) == maxBatch {
 		in.flush()
 		in.to = to
 	}
 	in.batch = append(in.batch, m)
+}
+
+// message returns one that may be used.
+func (in *intake) message() *Msg {
+	n := len(in.free)
+	if n == 0 {
+		return in.pub.slab.message()
+	}
+	m := in.free[n-1]
+	in.free = in.free[:n-1]
+	return m
+}
+
+// memory returns n bytes: mem, if they fit there and it is not far too large.
+func (in *intake) memory(mem []byte, n int) []byte {
+	if n <= cap(mem) && cap(mem) <= max(4*n, slabBytes) {
+		return mem[:n]
+	}
+	return in.pub.slab.take(n)
 }
 
 // flush puts the batch into its queue.
@@ -131,7 +159,9 @@ func (in *intake) flush() {
 // push puts messages into a queue. For those that find no room it waits, or
 // drops them, as every publisher does; nobody asks how that ended.
 func (in *intake) push(to *Subscription, msgs []*Msg) {
-	for _, m := range msgs[to.pushAll(msgs):] {
+	n, free := to.pushAll(msgs, in.free)
+	in.free = free[:min(len(free), maxFree)]
+	for _, m := range msgs[n:] {
 		l := letter{Frame: &m.Frame, msg: m, now: in.conn.local.clock.now()}
 		l.route = &route{topic: m.Topic}
 		var t tally
@@ -141,3 +171,6 @@ func (in *intake) push(to *Subscription, msgs []*Msg) {
 		in.fresh = false
 	}
 }
+
+// maxFree is how many messages wait to be used again at most.
+const maxFree = 1024

@@ -30,7 +30,7 @@ func (c *Conn) Send(ctx context.Context, m *rmp.Message) error {
 	if err := c.checkMeta(m); err != nil {
 		return err
 	}
-	return c.send(ctx, m, nil)
+	return c.send(ctx, m)
 }
 
 // checkMeta reports why m cannot be published through a socket: a frame of type
@@ -123,11 +123,15 @@ func (c *Conn) post(p payload) {
 // ask sends m and waits for the server's reply.
 func (c *Conn) ask(ctx context.Context, m *rmp.Message) (reply, error) {
 	ch := make(chan reply, 1)
-	ack := c.number()
+	ack, err := c.await(ch)
+	if err != nil {
+		return reply{}, err
+	}
 	m.Meta.Ack = ack
-	err := c.send(ctx, m, ch)
+	err = c.send(ctx, m)
 	m.Meta.Ack = 0
 	if err != nil {
+		c.forget(ack)
 		return reply{}, err
 	}
 	select {
@@ -139,6 +143,18 @@ func (c *Conn) ask(ctx context.Context, m *rmp.Message) (reply, error) {
 	}
 }
 
+// await makes ch get the reply to the number that it returns.
+func (c *Conn) await(ch chan<- reply) (uint64, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.err != nil {
+		return 0, c.err
+	}
+	c.nextNum++
+	c.waiting[c.nextNum] = ch
+	return c.nextNum, nil
+}
+
 // forget stops waiting for a reply.
 func (c *Conn) forget(ack uint64) {
 	c.mu.Lock()
@@ -146,13 +162,12 @@ func (c *Conn) forget(ack uint64) {
 	delete(c.waiting, ack)
 }
 
-// send encodes m and has it written. The reply to m.Meta.Ack, if one is asked
-// for, goes to ch.
-func (c *Conn) send(ctx context.Context, m *rmp.Message, ch chan<- reply) error {
+// send encodes m and has it written.
+func (c *Conn) send(ctx context.Context, m *rmp.Message) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	w, err := c.enqueue(m, ch)
+	w, err := c.enqueue(m)
 	if w == nil {
 		return err
 	}
@@ -166,12 +181,9 @@ func (c *Conn) send(ctx context.Context, m *rmp.Message, ch chan<- reply) error 
 	case queued:
 		return nil
 	case gone:
-		err = c.because(ErrClosed)
-	default:
-		err = ctx.Err()
+		return c.because(ErrClosed)
 	}
-	c.forget(m.Meta.Ack)
-	return err
+	return ctx.Err()
 }
 
 // burst is the time between two frames below which they are written together.
@@ -180,50 +192,34 @@ const burst = 20 * time.Microsecond
 
 // enqueue puts m into the outbox and has that written. When there is no room
 // the caller waits.
-func (c *Conn) enqueue(m *rmp.Message, ch chan<- reply) (*waiter, error) {
-	c.mu.Lock()
-	l, err := c.encode(m)
-	if err != nil {
-		c.mu.Unlock()
-		return nil, err
-	}
-	if ch != nil {
-		c.waiting[m.Meta.Ack] = ch
-	}
-	alone := l.now-c.lastSent > burst
-	c.lastSent = l.now
-	// The outbox is locked before the connection is free, so that frames are
-	// in the order of their numbers; it is written after, since a write that
-	// fails ends the connection.
+func (c *Conn) enqueue(m *rmp.Message) (*waiter, error) {
 	c.out.mu.Lock()
-	v, w := c.out.offerLocked(l, nil, true)
-	switch v {
-	case gone:
-		delete(c.waiting, m.Meta.Ack)
-		err = ErrClosed
-	case waiting:
-		c.letter, c.buf = newLetter(), nil
+	now := c.local.clock.now()
+	if m.CreatedAtMS == 0 {
+		m.CreatedAtMS = c.local.clock.wallMS(now)
 	}
-	c.mu.Unlock()
+	c.nextID++
+	m.MsgID = c.nextID
+	alone := now-c.lastSent > burst
+	c.lastSent = now
+	done, err := c.out.encode(c.codec, m)
+	var w *waiter
+	if !done && err == nil {
+		w, err = c.line(m, now)
+	}
 	c.out.flushLocked(alone)
 	return w, err
 }
 
-// encode makes the frame of m, with the next number.
-func (c *Conn) encode(m *rmp.Message) (*letter, error) {
-	if c.err != nil {
-		return nil, c.err
-	}
-	l := c.letter
-	l.now, l.deadline = c.local.clock.now(), forever
-	c.nextID++
-	m.MsgID = c.nextID
-	if m.CreatedAtMS == 0 {
-		m.CreatedAtMS = c.local.clock.wallMS(l.now)
-	}
-	if err := c.codec.EncodeFrame(c.buf, m, l.Frame); err != nil {
+// line puts m into the line before the outbox, whose lock is held.
+func (c *Conn) line(m *rmp.Message, now time.Duration) (*waiter, error) {
+	l := &letter{Frame: new(rmp.Frame), now: now, deadline: forever}
+	if err := c.codec.EncodeFrame(nil, m, l.Frame); err != nil {
 		return nil, err
 	}
-	c.buf = l.Bytes
-	return l, nil
+	v, w := c.out.offerLocked(l, nil, true)
+	if v == gone {
+		return nil, c.out.err
+	}
+	return w, nil
 }

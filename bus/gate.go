@@ -27,6 +27,7 @@ type gate struct {
 	mu       sync.Mutex
 	put      func(*letter) // appends to the owner's queue; mu is held
 	settle   func()        // has the owner call leave for what left unseen; mu is held; may be nil
+	wake     func()        // tells the owner that something was put; without mu; may be nil
 	shares   bool          // the queue keeps l.message(), not a copy of l.Bytes
 	held     int           // frames inside
 	bytes    int           // their size
@@ -55,8 +56,17 @@ type waiter struct {
 // gets a waiter when there is no room, unless the queue lags already.
 func (g *gate) offer(l *letter, seen *seenSet, patient bool) (verdict, *waiter) {
 	g.mu.Lock()
-	defer g.mu.Unlock()
-	return g.offerLocked(l, seen, patient)
+	v, w := g.offerLocked(l, seen, patient)
+	g.mu.Unlock()
+	g.awake(v == queued)
+	return v, w
+}
+
+// awake tells the owner that something was put.
+func (g *gate) awake(put bool) {
+	if put && g.wake != nil {
+		g.wake()
+	}
 }
 
 // offerLocked is offer with the lock held.
@@ -91,12 +101,13 @@ func (g *gate) offerLocked(l *letter, seen *seenSet, patient bool) (verdict, *wa
 // if there is none.
 func (g *gate) tryOffer(l *letter) bool {
 	g.mu.Lock()
-	defer g.mu.Unlock()
-	if g.err != nil || !g.room(l) {
-		return false
+	put := g.err == nil && g.room(l)
+	if put {
+		g.enter(l)
 	}
-	g.enter(l)
-	return true
+	g.mu.Unlock()
+	g.awake(put)
+	return put
 }
 
 // room reports whether l may enter now: nobody stands in line, and it fits.
@@ -174,9 +185,16 @@ func (g *gate) leave(frames, size int) {
 // end ends the wait of w at now: its copy goes in if there is room and nobody
 // stands before it, and is dropped otherwise.
 func (w *waiter) end(now time.Duration) verdict {
+	w.gate.mu.Lock()
+	v := w.endLocked(now)
+	w.gate.mu.Unlock()
+	w.gate.awake(v == queued)
+	return v
+}
+
+// endLocked is end with the lock held.
+func (w *waiter) endLocked(now time.Duration) verdict {
 	g := w.gate
-	g.mu.Lock()
-	defer g.mu.Unlock()
 	g.unseen()
 	i := slices.Index(g.line, w)
 	if i < 0 {

@@ -20,6 +20,7 @@ type Msg struct {
 	From string
 
 	deadline time.Duration // bus time at which it may no longer be handed over
+	mem      []byte        // of Bytes, when it may be used again after Next
 }
 
 // SubOptions are the choices of a subscriber. The zero value takes every frame
@@ -45,24 +46,30 @@ type Subscription struct {
 	// What a receiver took out of the ring in one go and was not asked for
 	// yet: most calls of Recv need no more than this lock, for which no
 	// publisher waits. It comes before that of inbox. All of it counts as
-	// held; left and leftBytes are what inbox was not told yet.
-	outMu     sync.Mutex
-	out       []*Msg // oldest first
-	spare     []*Msg // its memory
-	left      atomic.Int64
-	leftBytes atomic.Int64
+	// held; left is what inbox was not told yet.
+	outMu sync.Mutex
+	out   []*Msg // oldest first
+	spare []*Msg // its memory
+	last  *Msg   // that Next returned
+	used  []*Msg // that Next returned before
+	left  atomic.Uint64
 
 	// The queue, under the lock of inbox.
-	ring      []*Msg        // len is a power of two
-	head      int           // of the oldest
-	ringed    int           // how many there are
-	receivers int           // waiting in Recv
+	ring   []*Msg // len is a power of two
+	head   int    // of the oldest
+	ringed int    // how many there are
+	free   []*Msg // may be used again
+
+	receivers atomic.Int32  // waiting in Recv; grows under the lock of inbox
 	ready     chan struct{} // wakes one of them
 }
 
 // A receiver takes a quarter of the ring out at once, but no more than maxTake
 // messages, and at least one.
 const maxTake = 16
+
+// leftFrame is one frame in left; the bits below are for bytes.
+const leftFrame = 1 << 40
 
 // newSubscription returns a queue that is in no tree yet.
 func newSubscription(b *Bus, owner, filter string, opts SubOptions) *Subscription {
@@ -76,7 +83,7 @@ func newSubscription(b *Bus, owner, filter string, opts SubOptions) *Subscriptio
 		sub:    s,
 		end:    s.end,
 	}
-	s.inbox.put, s.inbox.settle, s.inbox.shares = s.push, s.settle, true
+	s.inbox.put, s.inbox.settle, s.inbox.wake, s.inbox.shares = s.push, s.settle, s.wake, true
 	s.inbox.maxHeld = orDefault(opts.MaxMessages, b.cfg.QueueMessages)
 	s.inbox.maxBytes = orDefault(opts.MaxBytes, b.cfg.QueueBytes)
 	s.inbox.patience = b.cfg.LagLimit
@@ -92,9 +99,17 @@ func (s *Subscription) Filter() string { return s.filter }
 //
 // When there are many, some of them are taken out of the queue at once, and
 // their time to live is checked then.
-func (s *Subscription) Recv(ctx context.Context) (*Msg, error) {
+func (s *Subscription) Recv(ctx context.Context) (*Msg, error) { return s.recv(ctx, false) }
+
+// Next is [Subscription.Recv] for one goroutine that works through a stream:
+// the message is valid until the next call of Next. When it came through a
+// socket its memory is then used again, so that a stream leaves no garbage.
+func (s *Subscription) Next(ctx context.Context) (*Msg, error) { return s.recv(ctx, true) }
+
+// recv is both.
+func (s *Subscription) recv(ctx context.Context, reuse bool) (*Msg, error) {
 	for {
-		m, late, err := s.next()
+		m, late, err := s.pop(reuse)
 		for _, l := range late {
 			s.bus.drop(reasonTTL, l.Topic, &l.Header)
 		}
@@ -110,11 +125,15 @@ func (s *Subscription) Recv(ctx context.Context) (*Msg, error) {
 	}
 }
 
-// next returns the next message that is there, or none, and messages that
+// pop returns the next message that is there, or none, and messages that
 // expired in the queue.
-func (s *Subscription) next() (m *Msg, late []*Msg, err error) {
+func (s *Subscription) pop(reuse bool) (m *Msg, late []*Msg, err error) {
 	s.outMu.Lock()
 	defer s.outMu.Unlock()
+	if s.last != nil {
+		s.used = append(s.used, s.last)
+		s.last = nil
+	}
 	if len(s.out) == 0 {
 		if late, err = s.take(); err != nil || len(s.out) == 0 {
 			return nil, late, err
@@ -123,8 +142,10 @@ func (s *Subscription) next() (m *Msg, late []*Msg, err error) {
 	m = s.out[0]
 	s.out[0] = nil
 	s.out = s.out[1:]
-	s.left.Add(1)
-	s.leftBytes.Add(int64(len(m.Bytes)))
+	if reuse && m.mem != nil {
+		s.last = m
+	}
+	s.left.Add(leftFrame + uint64(len(m.Bytes)))
 	if s.inbox.lined.Load() {
 		s.inbox.mu.Lock()
 		defer s.inbox.mu.Unlock()
@@ -135,8 +156,11 @@ func (s *Subscription) next() (m *Msg, late []*Msg, err error) {
 
 // settle tells inbox, whose lock is held, what has left.
 func (s *Subscription) settle() {
-	if n := s.left.Swap(0); n > 0 {
-		s.inbox.leave(int(n), int(s.leftBytes.Swap(0)))
+	if left := s.left.Swap(0); left != 0 {
+		s.inbox.leave(int(left/leftFrame), int(left%leftFrame))
+		if s.ringed > 0 {
+			s.wake() // who was let in is for a receiver that waits
+		}
 	}
 }
 
@@ -147,9 +171,11 @@ func (s *Subscription) take() (late []*Msg, err error) {
 	defer s.inbox.mu.Unlock()
 	s.settle()
 	if s.inbox.err != nil {
-		s.wake()
+		s.wake() // the others too
 		return nil, s.inbox.err
 	}
+	s.free = append(s.free, s.used...)
+	s.used = s.used[:0]
 	if s.ringed == 0 {
 		return nil, nil
 	}
@@ -168,7 +194,9 @@ func (s *Subscription) take() (late []*Msg, err error) {
 		}
 	}
 	s.spare = s.out
-	s.wake()
+	if s.ringed > 0 {
+		s.wake() // another receiver
+	}
 	return late, nil
 }
 
@@ -179,7 +207,7 @@ func (s *Subscription) sleep(ctx context.Context) error {
 	if s.ringed > 0 || s.inbox.err != nil {
 		return nil
 	}
-	s.receivers++
+	s.receivers.Add(1)
 	s.inbox.mu.Unlock()
 	var err error
 	if done := ctx.Done(); done == nil {
@@ -192,14 +220,17 @@ func (s *Subscription) sleep(ctx context.Context) error {
 		}
 	}
 	s.inbox.mu.Lock()
-	s.receivers--
-	s.wake() // another receiver, if there is more or this one gives up
+	s.receivers.Add(-1)
+	if err != nil && (s.ringed > 0 || s.inbox.err != nil) {
+		s.wake() // what may have woken this receiver is for another
+	}
 	return err
 }
 
-// wake wakes a receiver when there is something for it; the lock is held.
+// wake wakes a receiver if one waits. It is better called without the lock,
+// for which that receiver would have to wait.
 func (s *Subscription) wake() {
-	if s.receivers == 0 || s.ringed == 0 && s.inbox.err == nil {
+	if s.receivers.Load() == 0 {
 		return
 	}
 	select {
@@ -218,15 +249,15 @@ func (s *Subscription) push(l *letter) {
 	}
 	s.ring[(s.head+s.ringed)&(len(s.ring)-1)] = l.message()
 	s.ringed++
-	s.wake()
 }
 
-// pushAll appends messages as far as there is room, and returns how many. It
-// is for a subscription with one publisher.
-func (s *Subscription) pushAll(msgs []*Msg) (n int) {
+// pushAll appends messages as far as there is room, and returns how many, and
+// messages that may be used again. It is for a subscription with one
+// publisher.
+func (s *Subscription) pushAll(msgs, free []*Msg) (int, []*Msg) {
+	n := 0
+	var l letter
 	s.inbox.mu.Lock()
-	defer s.inbox.mu.Unlock()
-	l := letter{}
 	for _, m := range msgs {
 		l.Frame, l.msg = &m.Frame, m
 		if s.inbox.err != nil || !s.inbox.room(&l) {
@@ -235,7 +266,13 @@ func (s *Subscription) pushAll(msgs []*Msg) (n int) {
 		s.inbox.enter(&l)
 		n++
 	}
-	return n
+	free = append(free, s.free...)
+	s.free = s.free[:0]
+	s.inbox.mu.Unlock()
+	if n > 0 {
+		s.wake()
+	}
+	return n, free
 }
 
 // Close ends the subscription and lets go of what is queued. Receivers return
@@ -254,11 +291,11 @@ func (s *Subscription) end(why error) {
 		}
 		s.outMu.Lock()
 		defer s.outMu.Unlock()
-		s.out, s.spare = nil, nil
+		s.out, s.spare, s.used, s.last = nil, nil, nil, nil
 		s.inbox.mu.Lock()
 		defer s.inbox.mu.Unlock()
 		s.inbox.shut(why)
-		s.ring, s.ringed = nil, 0
+		s.ring, s.ringed, s.free = nil, 0, nil
 		s.wake()
 	})
 }

@@ -175,7 +175,7 @@ func TestWriteTime(t *testing.T) {
 	r := dialRaw(t, path, true)
 	r.subscribe(1, "a", "")
 	big := note("a", 0)
-	big.Raw = msgp.AppendBytes(nil, make([]byte, 2<<20))
+	big.Raw = msgp.AppendBytes(nil, make([]byte, 4<<20))
 	publish(t, b.Client("d", bus.KindDaemon), big, 1)
 	waitFor(t, func() bool { return srv.Conns() == 0 })
 }

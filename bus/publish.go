@@ -32,7 +32,16 @@ func (l *letter) address(p *publisher, r *route, now, deadline time.Duration) {
 // The publisher calls it, before anybody else can see the letter.
 func (l *letter) message() *Msg {
 	if l.msg == nil {
-		l.msg = l.pub.slab.message(l.Frame, l.borrowed)
+		slab := &l.pub.slab
+		l.msg = slab.message()
+		if l.Frame != &l.msg.Frame {
+			l.msg.Frame = *l.Frame
+		}
+		if l.borrowed {
+			l.msg.MoveTo(slab.take(len(l.Bytes)))
+		} else {
+			slab.keep(l.Bytes)
+		}
 		l.msg.Topic, l.msg.From, l.msg.deadline = l.route.topic, l.pub.name, l.deadline
 	}
 	return l.msg
@@ -65,20 +74,19 @@ func (s *slab) frame() *rmp.Frame {
 	return &s.msgs[0].Frame
 }
 
-// message returns a message with a frame, which may be its own already, and
-// with a copy of the frame's bytes if they are borrowed.
-func (s *slab) message(f *rmp.Frame, borrowed bool) *Msg {
-	own := s.frame()
+// message returns the next message.
+func (s *slab) message() *Msg {
+	s.frame()
 	m := &s.msgs[0]
 	s.msgs = s.msgs[1:]
-	if f != own {
-		*own = *f
-	}
-	if borrowed {
-		own.MoveTo(s.room(len(f.Bytes))[:len(f.Bytes):len(f.Bytes)])
-	}
-	s.keep(own.Bytes)
 	return m
+}
+
+// take returns n bytes.
+func (s *slab) take(n int) []byte {
+	b := s.room(n)[:n:n]
+	s.keep(b)
+	return b
 }
 
 // room returns an empty buffer with at least n bytes of capacity. What is
@@ -109,6 +117,7 @@ type publisher struct {
 	inline  bool // whether flush may write to connections itself
 	gen     uint64
 	routes  map[string]*route
+	last    *route    // the one before
 	touched []*outbox // got something since the last flush
 	slab    slab
 	stats   publishStats
@@ -124,7 +133,11 @@ const maxRoutes = 1024
 // when the topic is new.
 func (p *publisher) routeOf(topic []byte) (*route, error) {
 	if p.gen == p.bus.gen.Load() {
+		if p.last != nil && p.last.topic == string(topic) {
+			return p.last, nil
+		}
 		if r, ok := p.routes[string(topic)]; ok {
+			p.last = r
 			return r, nil
 		}
 	}
@@ -135,9 +148,13 @@ func (p *publisher) routeOf(topic []byte) (*route, error) {
 func (p *publisher) route(topic string) (*route, error) {
 	if gen := p.bus.gen.Load(); gen != p.gen {
 		clear(p.routes)
-		p.gen = gen
+		p.gen, p.last = gen, nil
+	}
+	if p.last != nil && p.last.topic == topic {
+		return p.last, nil
 	}
 	if r, ok := p.routes[topic]; ok {
+		p.last = r
 		return r, nil
 	}
 	r, err := p.bus.lookup(topic)
@@ -154,6 +171,7 @@ func (p *publisher) route(topic string) (*route, error) {
 		delete(p.routes, old)
 	}
 	p.routes[topic] = r
+	p.last = r
 	return r, nil
 }
 

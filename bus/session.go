@@ -226,7 +226,7 @@ func (s *session) lost(err error, silence string) error {
 // handle handles the frame in the letter.
 func (s *session) handle() error {
 	f := &s.frame
-	topic, ack, err := rmp.MetaRoute(f.Meta)
+	topic, ack, err := f.Route()
 	if err != nil {
 		return s.report(wireError(err), f.TraceID, 0)
 	}

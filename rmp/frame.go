@@ -102,6 +102,18 @@ func (f *Frame) DecodeMeta() (Meta, error) {
 	return m, Unmarshal(f.Meta, &m)
 }
 
+// Route is [MetaRoute] of the frame's meta, which the reader of the frame has
+// mostly done already.
+func (f *Frame) Route() (topic []byte, ack uint64, err error) {
+	if !f.at.routed {
+		return MetaRoute(f.Meta)
+	}
+	if f.at.topic != 0 {
+		topic = view(f.Bytes[PrefixLen+HeaderLen:], f.at.topic, int(f.at.topicLen))
+	}
+	return topic, f.at.ack, nil
+}
+
 // Clone returns a copy that shares no memory with f.
 func (f *Frame) Clone() Frame {
 	g := *f

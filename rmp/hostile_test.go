@@ -224,6 +224,11 @@ func checkTaken(t testing.TB, f *rmp.Frame) {
 		(e.Meta == nil) != (f.Meta == nil) {
 		t.Fatalf("the envelope is %+v, %v, the frame has %+v", e, err, f)
 	}
+	ft, fa, ferr := f.Route()
+	if topic, ack, err := rmp.MetaRoute(f.Meta); !bytes.Equal(topic, ft) || (topic == nil) != (ft == nil) ||
+		ack != fa || (err == nil) != (ferr == nil) {
+		t.Fatalf("the route is %q, %d, %v, that of the frame %q, %d, %v", topic, ack, err, ft, fa, ferr)
+	}
 	again, err := rmp.AppendFrame(nil, &rmp.Message{SchemaID: f.SchemaID, TraceID: f.TraceID,
 		MsgID: f.MsgID, CreatedAtMS: f.CreatedAtMS, TTLMS: f.TTLMS, Raw: f.Payload})
 	if err != nil {

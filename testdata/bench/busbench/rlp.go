@@ -59,7 +59,7 @@ func rlpSub(path string, n int) error {
 	ready(path)
 	m := meter{n: n}
 	for {
-		if _, err := s.Recv(ctx); err != nil {
+		if _, err := s.Next(ctx); err != nil {
 			return err
 		}
 		if m.add() {
