@@ -112,7 +112,8 @@ type target struct {
 	owner  string // name of its client, for blame
 	gate   *gate
 	out    *outbox       // of a connection, or
-	sub    *Subscription // in process
+	sub    *Subscription // in process, or
+	handle func(*Msg)    // of a connection at its other end
 	seen   seenSet       // under the gate's lock, unused in a group
 	end    func(why error)
 }
@@ -279,8 +280,7 @@ func (b *Bus) expire(h *rmp.Header, now time.Duration) (time.Duration, error) {
 	wall := b.clock.wallMS(now)
 	if h.Expired(wall) {
 		b.clock.sync(now) // the look may be older than a step of the clock
-		wall = b.clock.wallMS(now)
-		if h.Expired(wall) {
+		if wall = b.clock.wallMS(now); h.Expired(wall) {
 			return 0, rmp.ErrExpired
 		}
 	}

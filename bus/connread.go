@@ -108,24 +108,41 @@ func (in *intake) deliver(f *rmp.Frame, topic []byte) {
 		return
 	}
 	m := in.msg
-	in.msg = nil
 	m.Topic, m.From, m.deadline = r.topic, in.pub.name, deadline
 	if len(r.targets) > 1 {
-		in.flush() // what came before goes before
-		f.MoveTo(make([]byte, len(f.Bytes)))
-		m.mem = nil // it is shared, and cannot be used again
-		for _, t := range r.targets {
-			in.push(t.sub, []*Msg{m})
-		}
+		in.share(m, r.targets)
 		return
 	}
+	t := r.targets[0]
+	if t.handle != nil {
+		in.flush() // what was sent before is there before
+		t.handle(m)
+		return
+	}
+	in.msg = nil
 	m.mem = in.memory(m.mem, len(f.Bytes))
 	f.MoveTo(m.mem)
-	if to := r.targets[0].sub; to != in.to || len(in.batch) == maxBatch {
+	if t.sub != in.to || len(in.batch) == maxBatch {
 		in.flush()
-		in.to = to
+		in.to = t.sub
 	}
 	in.batch = append(in.batch, m)
+}
+
+// share gives a message to several subscriptions, so that it cannot be used
+// again.
+func (in *intake) share(m *Msg, targets []*target) {
+	in.flush()
+	in.msg = nil
+	m.mem = nil
+	m.MoveTo(make([]byte, len(m.Bytes)))
+	for _, t := range targets {
+		if t.handle != nil {
+			t.handle(m)
+		} else {
+			in.push(t.sub, []*Msg{m})
+		}
+	}
 }
 
 // message returns one that may be used.

@@ -3,6 +3,7 @@ package bus
 import (
 	"context"
 	"fmt"
+	"sync/atomic"
 	"time"
 
 	"github.com/runloop-os/runloop/rmp"
@@ -66,23 +67,73 @@ func controlMessage(p payload) *rmp.Message {
 // frames for this connection against its own bounds as well; opts bound what
 // is read and not yet received.
 func (c *Conn) Subscribe(ctx context.Context, filter string, opts SubOptions) (*Subscription, error) {
-	id := c.number()
 	s := newSubscription(c.local, c.opts.Name, filter, SubOptions{MaxMessages: opts.MaxMessages, MaxBytes: opts.MaxBytes})
-	s.onEnd = func() {
-		c.post(&control{Op: opUnsubscribe, ID: id}) // what still comes finds nobody
-	}
-	if err := c.local.add(&s.target); err != nil {
-		return nil, fmt.Errorf("subscribe: %w", c.because(err))
-	}
-	// It is there before the server's first frame can be.
-	_, err := c.ask(ctx, controlMessage(&control{Op: opSubscribe, ID: id, Topic: filter, Queue: opts.Queue}))
-	if err != nil {
-		s.onEnd = nil
+	g := &grant{conn: c, id: c.number()}
+	s.onEnd = g.end
+	if err := g.ask(ctx, &s.target, opts.Queue); err != nil {
 		s.end(err)
 		return nil, fmt.Errorf("subscribe: %w", err)
 	}
 	return s, nil
 }
+
+// Handle subscribes like [Conn.Subscribe], without a queue: handle is called
+// with each frame by the goroutine that reads the connection. That is quicker
+// than a queue by a change of goroutines, but nothing else is read meanwhile,
+// not the answer to a Publish either: handle must not wait for one. The
+// message is valid until it returns. stop ends the subscription; a call of
+// handle may still be under way when stop returns.
+func (c *Conn) Handle(ctx context.Context, filter, queue string, handle func(*Msg)) (stop func(), err error) {
+	t := &target{filter: filter, owner: c.opts.Name, handle: handle, end: func(error) {}}
+	g := &grant{conn: c, id: c.number()}
+	stop = func() {
+		c.local.remove(t)
+		g.end()
+	}
+	if err := g.ask(ctx, t, queue); err != nil {
+		stop()
+		return nil, fmt.Errorf("subscribe: %w", err)
+	}
+	return stop, nil
+}
+
+// grant is a subscription at the server.
+type grant struct {
+	conn  *Conn
+	id    uint64
+	state atomic.Int32
+}
+
+// States of a grant. The end may come while it is being asked for.
+const (
+	grantAsked = iota
+	grantGiven
+	grantEnded
+)
+
+// ask adds a target here and at the server.
+func (g *grant) ask(ctx context.Context, t *target, queue string) error {
+	c := g.conn
+	// It is here before the server's first frame can be.
+	if err := c.local.add(t); err != nil {
+		return c.because(err)
+	}
+	_, err := c.ask(ctx, controlMessage(&control{Op: opSubscribe, ID: g.id, Topic: t.filter, Queue: queue}))
+	if err == nil && !g.state.CompareAndSwap(grantAsked, grantGiven) {
+		g.withdraw()
+	}
+	return err
+}
+
+// end has the server forget the subscription, if it has it.
+func (g *grant) end() {
+	if g.state.Swap(grantEnded) == grantGiven {
+		g.withdraw()
+	}
+}
+
+// withdraw does not wait for an answer: what still comes finds nobody.
+func (g *grant) withdraw() { g.conn.post(&control{Op: opUnsubscribe, ID: g.id}) }
 
 // because returns why the connection ended, when that is what err is about.
 func (c *Conn) because(err error) error {

@@ -50,6 +50,8 @@ type Subscription struct {
 	outMu sync.Mutex
 	out   []*Msg // oldest first
 	spare []*Msg // its memory
+	few   bool   // out was so short that each message that leaves matters
+	gone  uint64 // left since the last time that left was told
 	last  *Msg   // that Next returned
 	used  []*Msg // that Next returned before
 	left  atomic.Uint64
@@ -145,8 +147,13 @@ func (s *Subscription) pop(reuse bool) (m *Msg, late []*Msg, err error) {
 	if reuse && m.mem != nil {
 		s.last = m
 	}
-	s.left.Add(leftFrame + uint64(len(m.Bytes)))
-	if s.inbox.lined.Load() {
+	s.gone += leftFrame + uint64(len(m.Bytes))
+	lined := s.inbox.lined.Load()
+	if lined || s.few || len(s.out) == 0 {
+		s.left.Add(s.gone)
+		s.gone = 0
+	}
+	if lined {
 		s.inbox.mu.Lock()
 		defer s.inbox.mu.Unlock()
 		s.settle()
@@ -180,8 +187,9 @@ func (s *Subscription) take() (late []*Msg, err error) {
 		return nil, nil
 	}
 	s.out = s.spare[:0]
-	now := s.bus.clock.now()
-	for range min(s.ringed/4+1, maxTake) {
+	now, n := s.bus.clock.now(), min(s.ringed/4+1, maxTake)
+	s.few = n < maxTake
+	for range n {
 		m := s.ring[s.head]
 		s.ring[s.head] = nil
 		s.head = (s.head + 1) & (len(s.ring) - 1)

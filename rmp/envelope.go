@@ -2,7 +2,6 @@ package rmp
 
 import (
 	"fmt"
-	"math"
 	"unicode/utf8"
 
 	"github.com/tinylib/msgp/msgp"
@@ -59,59 +58,6 @@ func ParseEnvelope(body []byte) (Envelope, error) {
 		return e, nil
 	}
 	return Envelope{}, bodyError(err)
-}
-
-// plainEnvelope takes apart a body that is laid out as encoders here do it:
-// the type, which must be typ, then the payload, perhaps the meta map, each
-// with its shortest head. It reports whether it was one; [ParseEnvelope] reads
-// all others, and says what is wrong with them.
-func plainEnvelope(body []byte, typ string) (e Envelope, ok bool) {
-	n := len(typ)
-	if len(body) < len(keyType)+2+n+len(keyPayload) || body[0]|1 != keyType[0] ||
-		string(body[1:len(keyType)]) != keyType[1:] {
-		return e, false
-	}
-	i := len(keyType)
-	if n < 32 {
-		ok = body[i] == 0xa0|byte(n)
-	} else {
-		ok = body[i] == 0xd9 && body[i+1] == byte(n)
-		i++
-	}
-	i++
-	at := i + n + len(keyPayload)
-	if !ok || string(body[i:i+n]) != typ || string(body[i+n:at]) != keyPayload {
-		return e, false
-	}
-	end, err := skip(body, at, envelopeDepth)
-	if err != nil {
-		return e, false
-	}
-	e.Type, e.Payload, e.at.payload = body[i:i+n], body[at:end:end], uint32(at)
-	if body[0] != keyType[0] {
-		return e, end == len(body)
-	}
-	return e, e.plainMeta(body, end)
-}
-
-// plainMeta is plainEnvelope for the meta map at offset at, with its key. Since
-// it has to walk through the map it finds what a router needs at once.
-func (e *Envelope) plainMeta(body []byte, at int) bool {
-	next := at + len(keyMeta)
-	if next >= len(body) || string(body[at:next]) != keyMeta {
-		return false
-	}
-	e.Meta = body[next:]
-	e.at.meta = uint32(next)
-	topic, end, ack, err := metaRoute(e.Meta)
-	if err != nil || len(topic) > math.MaxUint16 {
-		return false
-	}
-	e.at.routed, e.at.ack = true, ack
-	if topic != nil {
-		e.at.topic, e.at.topicLen = uint32(next+end-len(topic)), uint16(len(topic))
-	}
-	return true
 }
 
 // field reads the key at offset i and its value, and returns the offset after

@@ -76,17 +76,19 @@ func (f *Frame) content(reg *Registry, b []byte) error {
 	if err != nil {
 		return err
 	}
+	f.Type, f.Bytes = typ, b
 	body := b[PrefixLen+HeaderLen:]
-	e, ok := plainEnvelope(body, typ)
-	if !ok {
-		if e, err = ParseEnvelope(body); err != nil {
-			return err
-		}
+	if f.plain(body, typ) {
+		return nil
+	}
+	e, err := ParseEnvelope(body)
+	if err != nil {
+		return err
 	}
 	if string(e.Type) != typ {
 		return ErrBodyTypeMismatch
 	}
-	f.Type, f.Payload, f.Meta, f.Bytes, f.at = typ, e.Payload, e.Meta, b, e.at
+	f.Payload, f.Meta, f.at = e.Payload, e.Meta, e.at
 	return nil
 }
 

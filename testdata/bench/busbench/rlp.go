@@ -51,21 +51,17 @@ func rlpSub(path string, n int) error {
 	if err != nil {
 		return err
 	}
-	ctx := context.Background()
-	s, err := c.Subscribe(ctx, streamTopic, bus.SubOptions{})
+	m, all := meter{n: n}, make(chan result)
+	_, err = c.Handle(context.Background(), streamTopic, "", func(*bus.Msg) {
+		if m.add() {
+			all <- m.result()
+		}
+	})
 	if err != nil {
 		return err
 	}
 	ready(path)
-	m := meter{n: n}
-	for {
-		if _, err := s.Next(ctx); err != nil {
-			return err
-		}
-		if m.add() {
-			return done(m.result())
-		}
-	}
+	return done(<-all)
 }
 
 func rlpPub(path string, n int) error {
@@ -96,27 +92,21 @@ func rlpReply(path string, _ int) error {
 		return err
 	}
 	ctx := context.Background()
-	s, err := c.Subscribe(ctx, requestTopic, bus.SubOptions{})
+	m := message("")
+	_, err = c.Handle(ctx, requestTopic, "", func(req *bus.Msg) {
+		meta, err := req.DecodeMeta()
+		if err != nil {
+			return // the one who asks waits for ever, and that is seen
+		}
+		m.Meta.Topic, m.Raw, m.CreatedAtMS = meta.From, req.Payload, 0
+		_ = c.Send(ctx, m)
+	})
 	if err != nil {
 		return err
 	}
 	ready(path)
-	go func() { stay(); _ = c.Close() }()
-	m := message("")
-	for {
-		req, err := s.Recv(ctx)
-		if err != nil {
-			return nil // the parent is done
-		}
-		meta, err := req.DecodeMeta()
-		if err != nil {
-			return err
-		}
-		m.Meta.Topic, m.Raw, m.CreatedAtMS = meta.From, req.Payload, 0
-		if err := c.Send(ctx, m); err != nil {
-			return err
-		}
-	}
+	stay()
+	return c.Close()
 }
 
 func rlpAsk(path string, n int) error {
