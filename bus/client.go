@@ -38,7 +38,7 @@ func (b *Bus) Client(name string, kind Kind) *Client {
 		kind:   kind,
 		pub:    publisher{bus: b, name: name},
 		nextID: randomID(),
-		room:   2 * roomMargin,
+		room:   2 * slabRoom,
 		letter: new(letter),
 		subs:   make(map[*Subscription]struct{}),
 	}
@@ -65,10 +65,6 @@ func randomID() uint64 {
 	return binary.BigEndian.Uint64(b[:]) >> 12
 }
 
-// roomMargin is how much more room than it needs a frame is encoded in: the
-// encoder reckons with the longest form of each number.
-const roomMargin = 256
-
 // Publish publishes m to m.Meta.Topic. It sets m.MsgID, and m.CreatedAtMS when
 // that is zero; m.TTLMS must be set. It returns how many subscriptions (a
 // queue group counts as one) have the frame in their queue: 0 and no error
@@ -88,18 +84,9 @@ func (c *Client) Publish(ctx context.Context, m *rmp.Message) (delivered int, er
 		if m.CreatedAtMS == 0 {
 			m.CreatedAtMS = c.bus.clock.wallMS(l.now)
 		}
-		l.borrowed = false
-		return c.bus.cfg.Codec.EncodeFrame(c.pub.slab.room(c.room), m, &l.Frame)
+		l.Frame, l.borrowed = c.pub.slab.frame(), false
+		return c.bus.cfg.Codec.EncodeFrame(c.pub.slab.room(c.room), m, l.Frame)
 	})
-}
-
-// checkMeta reports why m cannot be published through a socket: a frame of type
-// control without a topic would be taken for a request to the server.
-func checkMeta(m *rmp.Message) error {
-	if m.RawMeta != nil {
-		return errRawMeta
-	}
-	return CheckTopic(m.Meta.Topic)
 }
 
 // Send is [Client.Publish] for publishers that do not ask who got it.
@@ -115,12 +102,12 @@ func (c *Client) PublishFrame(ctx context.Context, frame []byte) (delivered int,
 	if err != nil {
 		return 0, err
 	}
-	topic, _, err := rmp.MetaRoute(f.Meta)
+	topic, _, err := f.Route()
 	if err != nil {
 		return 0, err
 	}
 	return c.publish(ctx, string(topic), func(l *letter) error {
-		l.Frame, l.borrowed = f, true
+		l.Frame, l.borrowed = &f, true
 		return nil
 	})
 }
@@ -166,9 +153,9 @@ func (c *Client) offer(topic string, fill func(*letter) error, t *tally) (*lette
 	l.address(&c.pub, r, l.now, deadline)
 	c.pub.pass(l, t, true)
 	c.pub.flush()
-	c.room = min(len(l.Bytes)+roomMargin, slabFrame) // the next is likely to be as large
+	c.room = min(len(l.Bytes)+slabRoom, slabFrame) // the next is likely to be as large
 	if t.lost {
-		c.letter, c.pub.slab.bytes = new(letter), nil
+		c.letter, c.pub.slab = new(letter), slab{}
 	}
 	return l, nil
 }

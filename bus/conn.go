@@ -4,9 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"net"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/runloop-os/runloop/rmp"
@@ -42,16 +42,17 @@ type Conn struct {
 	local   *Bus // routes what comes in to the subscriptions here
 	done    chan struct{}
 	reading sync.WaitGroup
+	topic   atomic.Pointer[string] // the last that was found to be one
 
-	mu       sync.Mutex // one publish at a time; of all below
-	letter   *letter
-	buf      []byte
+	// Of who sends, under the lock of out.
 	nextID   uint64
-	nextNum  uint64 // of acknowledgements and subscriptions
 	lastSent time.Duration
-	waiting  map[uint64]chan<- reply // by acknowledgement number
-	ping     *time.Timer
-	err      error // why it ended
+
+	mu      sync.Mutex              // of all below
+	nextNum uint64                  // of acknowledgements and subscriptions
+	waiting map[uint64]chan<- reply // by acknowledgement number
+	ping    *time.Timer
+	err     error // why it ended
 }
 
 // reply is what the server says to a frame that asked for it.
@@ -79,7 +80,6 @@ func Dial(ctx context.Context, path string, opts DialOptions) (*Conn, error) {
 		opts:    opts,
 		codec:   opts.Bus.Codec,
 		done:    make(chan struct{}),
-		letter:  new(letter),
 		nextID:  randomID(),
 		waiting: make(map[uint64]chan<- reply),
 	}
@@ -219,84 +219,6 @@ func (c *Conn) end(why error) {
 	_ = c.conn.Close()
 	c.local.closeFor(why)
 	close(c.done)
-}
-
-// read hands out what comes, until the connection ends.
-func (c *Conn) read(reader *rmp.Reader) {
-	defer c.reading.Done()
-	pub := publisher{bus: c.local, name: c.welcome.Server}
-	var l letter
-	var last error // what the server said before it hung up
-	for {
-		err := reader.Next(&l.Frame)
-		switch {
-		case err == nil:
-			last = c.take(&pub, &l)
-		case rmp.InStep(err): // a type that is newer than this client
-			c.unasked(&WireError{Code: rmp.ErrorName(err), Message: err.Error()})
-		default:
-			c.end(hungUp(err, last))
-			return
-		}
-	}
-}
-
-// hungUp is why a connection ended: what the server said last, if anything.
-func hungUp(err, last error) error {
-	if last != nil {
-		return fmt.Errorf("%w: %w", ErrClosed, last)
-	}
-	if errors.Is(err, io.EOF) || errors.Is(err, net.ErrClosed) {
-		return fmt.Errorf("%w by the server", ErrClosed)
-	}
-	return fmt.Errorf("%w: %w", ErrClosed, err)
-}
-
-// take handles a frame of the server's. It returns the error report that may
-// be the last before the server hangs up.
-func (c *Conn) take(pub *publisher, l *letter) error {
-	topic, ack, err := rmp.MetaRoute(l.Meta)
-	if err != nil {
-		c.unasked(wireError(err))
-		return nil
-	}
-	switch {
-	case topic != nil:
-		c.deliver(pub, l, topic)
-		return nil
-	case l.SchemaID == rmp.CTErrorReport:
-		err := reportOf(&l.Frame)
-		if !c.resolve(ack, reply{err: err}) {
-			c.unasked(wireError(err))
-		}
-		return err
-	case l.SchemaID == rmp.CTControl:
-		var r reply
-		if r.err = l.Decode(&r.control); r.Op == opAck {
-			ack = r.N
-		}
-		c.resolve(ack, r)
-	}
-	return nil
-}
-
-// deliver passes a frame to the subscriptions whose filter takes its topic.
-func (c *Conn) deliver(pub *publisher, l *letter, topic []byte) {
-	r, err := pub.routeOf(topic)
-	if err != nil || len(r.targets)+len(r.groups) == 0 {
-		return // unsubscribed by now
-	}
-	now := c.local.clock.now()
-	deadline, err := c.local.expire(&l.Header, now)
-	if err != nil {
-		c.local.drop(reasonTTL, r.topic, &l.Header)
-		return
-	}
-	l.borrowed = true
-	l.address(pub, r, now, deadline)
-	var t tally
-	pub.pass(l, &t, true)
-	_, _ = c.local.finish(context.Background(), l, &t)
 }
 
 // unasked tells the owner about a report that nobody waits for.

@@ -3,6 +3,7 @@ package bus
 import (
 	"context"
 	"fmt"
+	"sync/atomic"
 	"time"
 
 	"github.com/runloop-os/runloop/rmp"
@@ -12,7 +13,7 @@ import (
 // has queued the frame. It waits for that until ctx is done, and then does not
 // know what became of the frame.
 func (c *Conn) Publish(ctx context.Context, m *rmp.Message) (delivered int, err error) {
-	if err := checkMeta(m); err != nil {
+	if err := c.checkMeta(m); err != nil {
 		return 0, err
 	}
 	r, err := c.ask(ctx, m)
@@ -27,10 +28,27 @@ func (c *Conn) Publish(ctx context.Context, m *rmp.Message) (delivered int, err 
 // succession are written together. When the server does not keep up it waits
 // for room until ctx is done. It sets what Publish sets.
 func (c *Conn) Send(ctx context.Context, m *rmp.Message) error {
-	if err := checkMeta(m); err != nil {
+	if err := c.checkMeta(m); err != nil {
 		return err
 	}
-	return c.send(ctx, m, nil)
+	return c.send(ctx, m)
+}
+
+// checkMeta reports why m cannot be published through a socket: a frame of type
+// control without a topic would be taken for a request to the server.
+func (c *Conn) checkMeta(m *rmp.Message) error {
+	if m.RawMeta != nil {
+		return errRawMeta
+	}
+	if known := c.topic.Load(); known != nil && *known == m.Meta.Topic {
+		return nil
+	}
+	topic := m.Meta.Topic
+	if err := CheckTopic(topic); err != nil {
+		return err
+	}
+	c.topic.Store(&topic)
+	return nil
 }
 
 // Ping waits for the server to answer, and says how long that took.
@@ -49,23 +67,73 @@ func controlMessage(p payload) *rmp.Message {
 // frames for this connection against its own bounds as well; opts bound what
 // is read and not yet received.
 func (c *Conn) Subscribe(ctx context.Context, filter string, opts SubOptions) (*Subscription, error) {
-	id := c.number()
 	s := newSubscription(c.local, c.opts.Name, filter, SubOptions{MaxMessages: opts.MaxMessages, MaxBytes: opts.MaxBytes})
-	s.onEnd = func() {
-		c.post(&control{Op: opUnsubscribe, ID: id}) // what still comes finds nobody
-	}
-	if err := c.local.add(&s.target); err != nil {
-		return nil, fmt.Errorf("subscribe: %w", c.because(err))
-	}
-	// It is there before the server's first frame can be.
-	_, err := c.ask(ctx, controlMessage(&control{Op: opSubscribe, ID: id, Topic: filter, Queue: opts.Queue}))
-	if err != nil {
-		s.onEnd = nil
+	g := &grant{conn: c, id: c.number()}
+	s.onEnd = g.end
+	if err := g.ask(ctx, &s.target, opts.Queue); err != nil {
 		s.end(err)
 		return nil, fmt.Errorf("subscribe: %w", err)
 	}
 	return s, nil
 }
+
+// Handle subscribes like [Conn.Subscribe], without a queue: handle is called
+// with each frame by the goroutine that reads the connection. That is quicker
+// than a queue by a change of goroutines, but nothing else is read meanwhile,
+// not the answer to a Publish either: handle must not wait for one. The
+// message is valid until it returns. stop ends the subscription; a call of
+// handle may still be under way when stop returns.
+func (c *Conn) Handle(ctx context.Context, filter, queue string, handle func(*Msg)) (stop func(), err error) {
+	t := &target{filter: filter, owner: c.opts.Name, handle: handle, end: func(error) {}}
+	g := &grant{conn: c, id: c.number()}
+	stop = func() {
+		c.local.remove(t)
+		g.end()
+	}
+	if err := g.ask(ctx, t, queue); err != nil {
+		stop()
+		return nil, fmt.Errorf("subscribe: %w", err)
+	}
+	return stop, nil
+}
+
+// grant is a subscription at the server.
+type grant struct {
+	conn  *Conn
+	id    uint64
+	state atomic.Int32
+}
+
+// States of a grant. The end may come while it is being asked for.
+const (
+	grantAsked = iota
+	grantGiven
+	grantEnded
+)
+
+// ask adds a target here and at the server.
+func (g *grant) ask(ctx context.Context, t *target, queue string) error {
+	c := g.conn
+	// It is here before the server's first frame can be.
+	if err := c.local.add(t); err != nil {
+		return c.because(err)
+	}
+	_, err := c.ask(ctx, controlMessage(&control{Op: opSubscribe, ID: g.id, Topic: t.filter, Queue: queue}))
+	if err == nil && !g.state.CompareAndSwap(grantAsked, grantGiven) {
+		g.withdraw()
+	}
+	return err
+}
+
+// end has the server forget the subscription, if it has it.
+func (g *grant) end() {
+	if g.state.Swap(grantEnded) == grantGiven {
+		g.withdraw()
+	}
+}
+
+// withdraw does not wait for an answer: what still comes finds nobody.
+func (g *grant) withdraw() { g.conn.post(&control{Op: opUnsubscribe, ID: g.id}) }
 
 // because returns why the connection ended, when that is what err is about.
 func (c *Conn) because(err error) error {
@@ -106,11 +174,15 @@ func (c *Conn) post(p payload) {
 // ask sends m and waits for the server's reply.
 func (c *Conn) ask(ctx context.Context, m *rmp.Message) (reply, error) {
 	ch := make(chan reply, 1)
-	ack := c.number()
+	ack, err := c.await(ch)
+	if err != nil {
+		return reply{}, err
+	}
 	m.Meta.Ack = ack
-	err := c.send(ctx, m, ch)
+	err = c.send(ctx, m)
 	m.Meta.Ack = 0
 	if err != nil {
+		c.forget(ack)
 		return reply{}, err
 	}
 	select {
@@ -122,6 +194,18 @@ func (c *Conn) ask(ctx context.Context, m *rmp.Message) (reply, error) {
 	}
 }
 
+// await makes ch get the reply to the number that it returns.
+func (c *Conn) await(ch chan<- reply) (uint64, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.err != nil {
+		return 0, c.err
+	}
+	c.nextNum++
+	c.waiting[c.nextNum] = ch
+	return c.nextNum, nil
+}
+
 // forget stops waiting for a reply.
 func (c *Conn) forget(ack uint64) {
 	c.mu.Lock()
@@ -129,72 +213,64 @@ func (c *Conn) forget(ack uint64) {
 	delete(c.waiting, ack)
 }
 
-// send encodes m and has it written. The reply to m.Meta.Ack, if one is asked
-// for, goes to ch.
-func (c *Conn) send(ctx context.Context, m *rmp.Message, ch chan<- reply) error {
+// send encodes m and has it written.
+func (c *Conn) send(ctx context.Context, m *rmp.Message) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	alone, w, err := c.enqueue(m, ch)
-	if err != nil {
-		return err
-	}
-	c.out.flush(alone)
+	w, err := c.enqueue(m)
 	if w == nil {
-		return nil
+		return err
 	}
 	v := waiting
 	select {
 	case v = <-w.done:
 	case <-ctx.Done():
-		v = w.settle(c.local.clock.now())
+		v = w.end(c.local.clock.now())
 	}
 	switch v {
 	case queued:
 		return nil
 	case gone:
-		err = c.because(ErrClosed)
-	default:
-		err = ctx.Err()
+		return c.because(ErrClosed)
 	}
-	c.forget(m.Meta.Ack)
-	return err
+	return ctx.Err()
 }
 
 // burst is the time between two frames below which they are written together.
 // A frame that comes alone is written at once, which is quicker.
 const burst = 20 * time.Microsecond
 
-// enqueue puts m into the outbox. The caller waits when there is no room, and
-// has the outbox written.
-func (c *Conn) enqueue(m *rmp.Message, ch chan<- reply) (alone bool, w *waiter, err error) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.err != nil {
-		return false, nil, c.err
-	}
+// enqueue puts m into the outbox and has that written. When there is no room
+// the caller waits.
+func (c *Conn) enqueue(m *rmp.Message) (*waiter, error) {
+	c.out.mu.Lock()
 	now := c.local.clock.now()
-	alone, c.lastSent = now-c.lastSent > burst, now
-	c.nextID++
-	m.MsgID = c.nextID
 	if m.CreatedAtMS == 0 {
 		m.CreatedAtMS = c.local.clock.wallMS(now)
 	}
-	l := c.letter
-	if err := c.codec.EncodeFrame(c.buf, m, &l.Frame); err != nil {
-		return false, nil, err
+	c.nextID++
+	m.MsgID = c.nextID
+	alone := now-c.lastSent > burst
+	c.lastSent = now
+	done, err := c.out.encode(c.codec, m)
+	var w *waiter
+	if !done && err == nil {
+		w, err = c.line(m, now)
 	}
-	c.buf, l.now, l.deadline = l.Bytes, now, forever
-	if ch != nil {
-		c.waiting[m.Meta.Ack] = ch
+	c.out.flushLocked(alone)
+	return w, err
+}
+
+// line puts m into the line before the outbox, whose lock is held.
+func (c *Conn) line(m *rmp.Message, now time.Duration) (*waiter, error) {
+	l := &letter{Frame: new(rmp.Frame), now: now, deadline: forever}
+	if err := c.codec.EncodeFrame(nil, m, l.Frame); err != nil {
+		return nil, err
 	}
-	v, w := c.out.offer(l, nil, true)
-	switch v {
-	case gone:
-		delete(c.waiting, m.Meta.Ack)
-		return false, nil, ErrClosed
-	case waiting:
-		c.letter, c.buf = new(letter), nil
+	v, w := c.out.offerLocked(l, nil, true)
+	if v == gone {
+		return nil, c.out.err
 	}
-	return alone, w, nil
+	return w, nil
 }

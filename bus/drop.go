@@ -32,7 +32,6 @@ var reasonNames = [...]string{
 type notices struct {
 	mu         sync.Mutex
 	pub        publisher
-	frame      []byte
 	nextID     uint64
 	left       int // this second
 	second     time.Duration
@@ -91,8 +90,8 @@ func (n *notices) publish(now time.Duration, notice *rmp.DropNotice, trace rmp.T
 	}
 	b := n.pub.bus
 	n.nextID++
-	var l letter
-	err = b.cfg.Codec.EncodeFrame(n.frame, &rmp.Message{
+	l := letter{Frame: n.pub.slab.frame()}
+	err = b.cfg.Codec.EncodeFrame(n.pub.slab.room(slabRoom), &rmp.Message{
 		SchemaID:    rmp.CTBusDropNotice,
 		TraceID:     trace,
 		MsgID:       n.nextID,
@@ -100,11 +99,10 @@ func (n *notices) publish(now time.Duration, notice *rmp.DropNotice, trace rmp.T
 		TTLMS:       uint64(noticeTTL / time.Millisecond),
 		Meta:        rmp.Meta{Topic: TopicDrops},
 		Payload:     notice,
-	}, &l.Frame)
+	}, l.Frame)
 	if err != nil {
 		return nil // a body limit that is smaller than a notice
 	}
-	n.frame = l.Bytes
 	l.address(&n.pub, r, now, now+noticeTTL)
 	var t tally
 	n.pub.pass(&l, &t, false)

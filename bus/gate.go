@@ -3,6 +3,7 @@ package bus
 import (
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -25,12 +26,15 @@ const (
 type gate struct {
 	mu       sync.Mutex
 	put      func(*letter) // appends to the owner's queue; mu is held
+	settle   func()        // has the owner call leave for what left unseen; mu is held; may be nil
+	wake     func()        // tells the owner that something was put; without mu; may be nil
 	shares   bool          // the queue keeps l.message(), not a copy of l.Bytes
 	held     int           // frames inside
 	bytes    int           // their size
 	maxHeld  int
 	maxBytes int
 	line     []*waiter
+	lined    atomic.Bool   // there is a line: who takes out must say so at once
 	behind   time.Duration // bus time of the drop since which it lags, 0 when it keeps up
 	patience time.Duration // how long it may lag, negative when it never does
 	dropped  uint64
@@ -52,14 +56,31 @@ type waiter struct {
 // gets a waiter when there is no room, unless the queue lags already.
 func (g *gate) offer(l *letter, seen *seenSet, patient bool) (verdict, *waiter) {
 	g.mu.Lock()
-	defer g.mu.Unlock()
+	v, w := g.offerLocked(l, seen, patient)
+	g.mu.Unlock()
+	g.awake(v == queued)
+	return v, w
+}
+
+// awake tells the owner that something was put.
+func (g *gate) awake(put bool) {
+	if put && g.wake != nil {
+		g.wake()
+	}
+}
+
+// offerLocked is offer with the lock held.
+func (g *gate) offerLocked(l *letter, seen *seenSet, patient bool) (verdict, *waiter) {
 	if g.err != nil {
 		return gone, nil
 	}
 	if seen != nil && seen.add(&l.key, l.now) {
 		return duplicate, nil
 	}
-	if len(g.line) == 0 && g.fits(l) {
+	if g.behind != 0 {
+		g.unseen() // it may have caught up
+	}
+	if g.room(l) {
 		g.enter(l)
 		return queued, nil
 	}
@@ -69,6 +90,8 @@ func (g *gate) offer(l *letter, seen *seenSet, patient bool) (verdict, *waiter) 
 		}
 		w := &waiter{gate: g, l: l, seen: seen, done: make(chan verdict, 1)}
 		g.line = append(g.line, w)
+		g.lined.Store(true)
+		g.unseen() // what left before that was stored
 		return waiting, w
 	}
 	return g.refuse(l, seen, l.now), nil
@@ -78,12 +101,32 @@ func (g *gate) offer(l *letter, seen *seenSet, patient bool) (verdict, *waiter) 
 // if there is none.
 func (g *gate) tryOffer(l *letter) bool {
 	g.mu.Lock()
-	defer g.mu.Unlock()
-	if g.err != nil || len(g.line) > 0 || !g.fits(l) {
+	put := g.err == nil && g.room(l)
+	if put {
+		g.enter(l)
+	}
+	g.mu.Unlock()
+	g.awake(put)
+	return put
+}
+
+// room reports whether l may enter now: nobody stands in line, and it fits.
+func (g *gate) room(l *letter) bool {
+	if len(g.line) > 0 {
 		return false
 	}
-	g.enter(l)
-	return true
+	if g.fits(l) {
+		return true
+	}
+	g.unseen()
+	return g.fits(l)
+}
+
+// unseen takes notice of what left the queue without the lock.
+func (g *gate) unseen() {
+	if g.settle != nil {
+		g.settle()
+	}
 }
 
 // refuse counts a dropped copy. The owner that has lagged for too long is
@@ -136,19 +179,29 @@ func (g *gate) leave(frames, size int) {
 		g.enter(w.l)
 		w.done <- queued
 	}
+	g.lined.Store(len(g.line) > 0)
 }
 
-// settle ends the wait of w at now: its copy goes in if there is room and
-// nobody stands before it, and is dropped otherwise.
-func (w *waiter) settle(now time.Duration) verdict {
+// end ends the wait of w at now: its copy goes in if there is room and nobody
+// stands before it, and is dropped otherwise.
+func (w *waiter) end(now time.Duration) verdict {
+	w.gate.mu.Lock()
+	v := w.endLocked(now)
+	w.gate.mu.Unlock()
+	w.gate.awake(v == queued)
+	return v
+}
+
+// endLocked is end with the lock held.
+func (w *waiter) endLocked(now time.Duration) verdict {
 	g := w.gate
-	g.mu.Lock()
-	defer g.mu.Unlock()
+	g.unseen()
 	i := slices.Index(g.line, w)
 	if i < 0 {
 		return <-w.done
 	}
 	g.line = slices.Delete(g.line, i, i+1)
+	g.lined.Store(len(g.line) > 0)
 	if i == 0 && g.fits(w.l) {
 		g.enter(w.l)
 		return queued

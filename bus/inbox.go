@@ -3,6 +3,7 @@ package bus
 import (
 	"context"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/runloop-os/runloop/rmp"
@@ -19,6 +20,7 @@ type Msg struct {
 	From string
 
 	deadline time.Duration // bus time at which it may no longer be handed over
+	mem      []byte        // of Bytes, when it may be used again after Next
 }
 
 // SubOptions are the choices of a subscriber. The zero value takes every frame
@@ -41,12 +43,35 @@ type Subscription struct {
 	onEnd func() // takes it off its client
 	once  sync.Once
 
-	// The queue, under the lock of inbox: inbox.held messages from head on.
-	ring      []*Msg // len is a power of two
-	head      int
-	receivers int           // waiting in Recv
+	// What a receiver took out of the ring in one go and was not asked for
+	// yet: most calls of Recv need no more than this lock, for which no
+	// publisher waits. It comes before that of inbox. All of it counts as
+	// held; left is what inbox was not told yet.
+	outMu sync.Mutex
+	out   []*Msg // oldest first
+	spare []*Msg // its memory
+	few   bool   // out was so short that each message that leaves matters
+	gone  uint64 // left since the last time that left was told
+	last  *Msg   // that Next returned
+	used  []*Msg // that Next returned before
+	left  atomic.Uint64
+
+	// The queue, under the lock of inbox.
+	ring   []*Msg // len is a power of two
+	head   int    // of the oldest
+	ringed int    // how many there are
+	free   []*Msg // may be used again
+
+	receivers atomic.Int32  // waiting in Recv; grows under the lock of inbox
 	ready     chan struct{} // wakes one of them
 }
+
+// A receiver takes a quarter of the ring out at once, but no more than maxTake
+// messages, and at least one.
+const maxTake = 16
+
+// leftFrame is one frame in left; the bits below are for bytes.
+const leftFrame = 1 << 40
 
 // newSubscription returns a queue that is in no tree yet.
 func newSubscription(b *Bus, owner, filter string, opts SubOptions) *Subscription {
@@ -57,9 +82,10 @@ func newSubscription(b *Bus, owner, filter string, opts SubOptions) *Subscriptio
 		owner:  owner,
 		gate:   &s.inbox,
 		seen:   b.newSeen(),
+		sub:    s,
 		end:    s.end,
 	}
-	s.inbox.put, s.inbox.shares = s.push, true
+	s.inbox.put, s.inbox.settle, s.inbox.wake, s.inbox.shares = s.push, s.settle, s.wake, true
 	s.inbox.maxHeld = orDefault(opts.MaxMessages, b.cfg.QueueMessages)
 	s.inbox.maxBytes = orDefault(opts.MaxBytes, b.cfg.QueueBytes)
 	s.inbox.patience = b.cfg.LagLimit
@@ -72,44 +98,124 @@ func (s *Subscription) Filter() string { return s.filter }
 // Recv returns the next frame. It waits for one until ctx is done. Frames that
 // expired in the queue are dropped. Once the subscription has ended it returns
 // why: an [ErrClosed] or [ErrSlowConsumer].
-func (s *Subscription) Recv(ctx context.Context) (*Msg, error) {
+//
+// When there are many, some of them are taken out of the queue at once, and
+// their time to live is checked then.
+func (s *Subscription) Recv(ctx context.Context) (*Msg, error) { return s.recv(ctx, false) }
+
+// Next is [Subscription.Recv] for one goroutine that works through a stream:
+// the message is valid until the next call of Next. When it came through a
+// socket its memory is then used again, so that a stream leaves no garbage.
+func (s *Subscription) Next(ctx context.Context) (*Msg, error) { return s.recv(ctx, true) }
+
+// recv is both.
+func (s *Subscription) recv(ctx context.Context, reuse bool) (*Msg, error) {
 	for {
-		m, err := s.take(ctx)
-		if err != nil {
+		m, late, err := s.pop(reuse)
+		for _, l := range late {
+			s.bus.drop(reasonTTL, l.Topic, &l.Header)
+		}
+		if m != nil || err != nil {
+			return m, err
+		}
+		if len(late) > 0 {
+			continue
+		}
+		if err := s.sleep(ctx); err != nil {
 			return nil, err
 		}
-		if s.bus.clock.now() < m.deadline {
-			return m, nil
-		}
-		s.bus.drop(reasonTTL, m.Topic, &m.Header)
 	}
 }
 
-// take takes the next message out of the queue.
-func (s *Subscription) take(ctx context.Context) (*Msg, error) {
+// pop returns the next message that is there, or none, and messages that
+// expired in the queue.
+func (s *Subscription) pop(reuse bool) (m *Msg, late []*Msg, err error) {
+	s.outMu.Lock()
+	defer s.outMu.Unlock()
+	if s.last != nil {
+		s.used = append(s.used, s.last)
+		s.last = nil
+	}
+	if len(s.out) == 0 {
+		if late, err = s.take(); err != nil || len(s.out) == 0 {
+			return nil, late, err
+		}
+	}
+	m = s.out[0]
+	s.out[0] = nil
+	s.out = s.out[1:]
+	if reuse && m.mem != nil {
+		s.last = m
+	}
+	s.gone += leftFrame + uint64(len(m.Bytes))
+	lined := s.inbox.lined.Load()
+	if lined || s.few || len(s.out) == 0 {
+		s.left.Add(s.gone)
+		s.gone = 0
+	}
+	if lined {
+		s.inbox.mu.Lock()
+		defer s.inbox.mu.Unlock()
+		s.settle()
+	}
+	return m, late, nil
+}
+
+// settle tells inbox, whose lock is held, what has left.
+func (s *Subscription) settle() {
+	if left := s.left.Swap(0); left != 0 {
+		s.inbox.leave(int(left/leftFrame), int(left%leftFrame))
+		if s.ringed > 0 {
+			s.wake() // who was let in is for a receiver that waits
+		}
+	}
+}
+
+// take moves messages from the ring to s.out, and returns those that have
+// expired.
+func (s *Subscription) take() (late []*Msg, err error) {
 	s.inbox.mu.Lock()
 	defer s.inbox.mu.Unlock()
-	for s.inbox.held == 0 && s.inbox.err == nil {
-		if err := s.sleep(ctx); err != nil {
-			s.wake() // what may have woken this receiver is for another
-			return nil, err
-		}
-	}
+	s.settle()
 	if s.inbox.err != nil {
-		s.wake()
+		s.wake() // the others too
 		return nil, s.inbox.err
 	}
-	m := s.ring[s.head]
-	s.ring[s.head] = nil
-	s.head = (s.head + 1) & (len(s.ring) - 1)
-	s.inbox.leave(1, len(m.Bytes))
-	s.wake()
-	return m, nil
+	s.free = append(s.free, s.used...)
+	s.used = s.used[:0]
+	if s.ringed == 0 {
+		return nil, nil
+	}
+	s.out = s.spare[:0]
+	now, n := s.bus.clock.now(), min(s.ringed/4+1, maxTake)
+	s.few = n < maxTake
+	for range n {
+		m := s.ring[s.head]
+		s.ring[s.head] = nil
+		s.head = (s.head + 1) & (len(s.ring) - 1)
+		s.ringed--
+		if now < m.deadline {
+			s.out = append(s.out, m)
+		} else {
+			late = append(late, m)
+			s.inbox.leave(1, len(m.Bytes))
+		}
+	}
+	s.spare = s.out
+	if s.ringed > 0 {
+		s.wake() // another receiver
+	}
+	return late, nil
 }
 
-// sleep waits, without the lock, for a wake-up or the end of ctx.
+// sleep waits until there may be something, or for the end of ctx.
 func (s *Subscription) sleep(ctx context.Context) error {
-	s.receivers++
+	s.inbox.mu.Lock()
+	defer s.inbox.mu.Unlock()
+	if s.ringed > 0 || s.inbox.err != nil {
+		return nil
+	}
+	s.receivers.Add(1)
 	s.inbox.mu.Unlock()
 	var err error
 	if done := ctx.Done(); done == nil {
@@ -122,13 +228,17 @@ func (s *Subscription) sleep(ctx context.Context) error {
 		}
 	}
 	s.inbox.mu.Lock()
-	s.receivers--
+	s.receivers.Add(-1)
+	if err != nil && (s.ringed > 0 || s.inbox.err != nil) {
+		s.wake() // what may have woken this receiver is for another
+	}
 	return err
 }
 
-// wake wakes a receiver when there is something for it; the lock is held.
+// wake wakes a receiver if one waits. It is better called without the lock,
+// for which that receiver would have to wait.
 func (s *Subscription) wake() {
-	if s.receivers == 0 || s.inbox.held == 0 && s.inbox.err == nil {
+	if s.receivers.Load() == 0 {
 		return
 	}
 	select {
@@ -137,16 +247,40 @@ func (s *Subscription) wake() {
 	}
 }
 
-// push appends a letter, which the gate has counted, to the ring.
+// push appends a letter to the ring.
 func (s *Subscription) push(l *letter) {
-	if s.inbox.held > len(s.ring) {
+	if s.ringed == len(s.ring) {
 		ring := make([]*Msg, max(8, 2*len(s.ring)))
 		n := copy(ring, s.ring[s.head:])
 		copy(ring[n:], s.ring[:s.head])
 		s.ring, s.head = ring, 0
 	}
-	s.ring[(s.head+s.inbox.held-1)&(len(s.ring)-1)] = l.message()
-	s.wake()
+	s.ring[(s.head+s.ringed)&(len(s.ring)-1)] = l.message()
+	s.ringed++
+}
+
+// pushAll appends messages as far as there is room, and returns how many, and
+// messages that may be used again. It is for a subscription with one
+// publisher.
+func (s *Subscription) pushAll(msgs, free []*Msg) (int, []*Msg) {
+	n := 0
+	var l letter
+	s.inbox.mu.Lock()
+	for _, m := range msgs {
+		l.Frame, l.msg = &m.Frame, m
+		if s.inbox.err != nil || !s.inbox.room(&l) {
+			break
+		}
+		s.inbox.enter(&l)
+		n++
+	}
+	free = append(free, s.free...)
+	s.free = s.free[:0]
+	s.inbox.mu.Unlock()
+	if n > 0 {
+		s.wake()
+	}
+	return n, free
 }
 
 // Close ends the subscription and lets go of what is queued. Receivers return
@@ -163,10 +297,13 @@ func (s *Subscription) end(why error) {
 		if s.onEnd != nil {
 			s.onEnd()
 		}
+		s.outMu.Lock()
+		defer s.outMu.Unlock()
+		s.out, s.spare, s.used, s.last = nil, nil, nil, nil
 		s.inbox.mu.Lock()
 		defer s.inbox.mu.Unlock()
 		s.inbox.shut(why)
-		s.ring, s.inbox.held, s.inbox.bytes = nil, 0, 0
+		s.ring, s.ringed, s.free = nil, 0, nil
 		s.wake()
 	})
 }

@@ -112,7 +112,7 @@ func TestIdle(t *testing.T) {
 // TestNeverReads has fifty good subscribers and one that does not read. They
 // lose nothing, it is cut, and the server holds no more for it than it may.
 func TestNeverReads(t *testing.T) {
-	const good, frames, size = 50, 300, 16 << 10
+	const good, frames, size = 50, 120, 40 << 10
 	b, _, path := serve(t, bus.Config{PublishWait: 20 * time.Millisecond, LagLimit: 50 * time.Millisecond},
 		bus.ServerConfig{QueueBytes: 256 << 10})
 	bad := dialRaw(t, path, true)
@@ -175,7 +175,7 @@ func TestWriteTime(t *testing.T) {
 	r := dialRaw(t, path, true)
 	r.subscribe(1, "a", "")
 	big := note("a", 0)
-	big.Raw = msgp.AppendBytes(nil, make([]byte, 2<<20))
+	big.Raw = msgp.AppendBytes(nil, make([]byte, 4<<20))
 	publish(t, b.Client("d", bus.KindDaemon), big, 1)
 	waitFor(t, func() bool { return srv.Conns() == 0 })
 }

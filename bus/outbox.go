@@ -32,6 +32,7 @@ type outbox struct {
 	writing bool
 	closing bool     // the goroutine is to end when nothing is left
 	late    [][]byte // frames that expired here, to be reported
+	frame   int      // the size that the next frame of encode may have
 	asks    bool     // whether to remember requests
 	asked   seenSet  // their trace ids
 
@@ -49,6 +50,9 @@ type outbox struct {
 // leaves the rest to the outbox's goroutine.
 const inlineChunks = 4
 
+// socketBuffer is asked of the system for what was written and not yet read.
+const socketBuffer = 1 << 20
+
 // maxAsked is how many requests at least a connection remembers.
 const maxAsked = 1024
 
@@ -58,6 +62,9 @@ func newOutbox(b *Bus, conn *net.UnixConn, maxBytes int, timeout time.Duration) 
 	if err != nil {
 		return nil, err
 	}
+	// With room for some chunks in the socket both ends can work at the same
+	// time. The system may allow less, which is slower but no error.
+	_ = conn.SetWriteBuffer(socketBuffer)
 	o := &outbox{
 		bus:     b,
 		conn:    conn,
@@ -98,6 +105,32 @@ func (o *outbox) append(frame []byte, deadline time.Duration) {
 	o.chunks[n-1].add(frame, deadline)
 }
 
+// encode queues the frame of m without a detour. It reports whether there was
+// room; if not, and after an error, nothing has changed. The lock is held.
+func (o *outbox) encode(codec rmp.Codec, m *rmp.Message) (bool, error) {
+	if len(o.line) > 0 || o.err != nil {
+		return false, nil
+	}
+	if n := len(o.chunks); n == 0 || !o.chunks[n-1].fits(o.frame) {
+		o.chunks = append(o.chunks, newChunk(o.frame))
+	}
+	c := o.chunks[len(o.chunks)-1]
+	buf, err := codec.AppendFrame(c.buf, m)
+	size := len(buf) - len(c.buf)
+	if err == nil && (o.held == 0 || o.bytes+size <= o.maxBytes) {
+		c.buf, c.deadlines = buf, append(c.deadlines, forever)
+		o.held++
+		o.bytes += size
+		o.frame = size + slabRoom
+		return true, nil
+	}
+	if len(c.deadlines) == 0 {
+		o.chunks = o.chunks[:len(o.chunks)-1]
+		c.free()
+	}
+	return false, err
+}
+
 // control queues a frame about the connection itself. There is room for it
 // unless the peer reads nothing at all; it reports whether there was.
 func (o *outbox) control(frame []byte) bool {
@@ -122,6 +155,11 @@ func (o *outbox) wasAsked(trace rmp.TraceID) bool {
 // flush has the queue written, inline as far as the socket takes it at once.
 func (o *outbox) flush(inline bool) {
 	o.mu.Lock()
+	o.flushLocked(inline)
+}
+
+// flushLocked is flush with the lock held, which it frees.
+func (o *outbox) flushLocked(inline bool) {
 	if o.writing || len(o.chunks) == 0 {
 		o.mu.Unlock()
 		return
@@ -311,7 +349,7 @@ func (o *outbox) report(late [][]byte, failed error) {
 		if err != nil {
 			continue // it was valid when it came
 		}
-		topic, _, _ := rmp.MetaRoute(f.Meta)
+		topic, _, _ := f.Route()
 		o.bus.drop(reasonTTL, string(topic), &f.Header)
 	}
 	if failed != nil {

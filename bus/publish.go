@@ -11,14 +11,14 @@ import (
 // letter is a frame on its way through the bus. It belongs to one publisher,
 // which uses it again; a queue that keeps a frame copies what it needs.
 type letter struct {
-	rmp.Frame
-	pub      *publisher
-	route    *route
-	key      frameKey
-	now      time.Duration // bus time of the publish
-	deadline time.Duration // bus time at which it expires
-	borrowed bool          // Bytes are the caller's
-	msg      *Msg
+	*rmp.Frame      // perhaps that of the next message
+	borrowed   bool // whether its bytes are
+	pub        *publisher
+	route      *route
+	key        frameKey
+	now        time.Duration // bus time of the publish
+	deadline   time.Duration // bus time at which it expires
+	msg        *Msg
 }
 
 // address fills in everything but the frame.
@@ -33,12 +33,15 @@ func (l *letter) address(p *publisher, r *route, now, deadline time.Duration) {
 func (l *letter) message() *Msg {
 	if l.msg == nil {
 		slab := &l.pub.slab
-		if l.borrowed {
-			l.Frame = l.CloneTo(slab.room(len(l.Bytes))[:len(l.Bytes)])
-		}
-		slab.keep(l.Bytes)
 		l.msg = slab.message()
-		l.msg.Frame = l.Frame
+		if l.Frame != &l.msg.Frame {
+			l.msg.Frame = *l.Frame
+		}
+		if l.borrowed {
+			l.msg.MoveTo(slab.take(len(l.Bytes)))
+		} else {
+			slab.keep(l.Bytes)
+		}
 		l.msg.Topic, l.msg.From, l.msg.deadline = l.route.topic, l.pub.name, l.deadline
 	}
 	return l.msg
@@ -58,16 +61,32 @@ const (
 	slabMsgs  = 16
 	slabBytes = 4 << 10
 	slabFrame = 16 << 10
+	// slabRoom is how much more room than it needs a frame is encoded in:
+	// the encoder reckons with the longest form of each number.
+	slabRoom = 256
 )
 
-// message returns an empty message.
-func (s *slab) message() *Msg {
+// frame returns that of the next message, to be filled in.
+func (s *slab) frame() *rmp.Frame {
 	if len(s.msgs) == 0 {
 		s.msgs = make([]Msg, slabMsgs)
 	}
+	return &s.msgs[0].Frame
+}
+
+// message returns the next message.
+func (s *slab) message() *Msg {
+	s.frame()
 	m := &s.msgs[0]
 	s.msgs = s.msgs[1:]
 	return m
+}
+
+// take returns n bytes.
+func (s *slab) take(n int) []byte {
+	b := s.room(n)[:n:n]
+	s.keep(b)
+	return b
 }
 
 // room returns an empty buffer with at least n bytes of capacity. What is
@@ -98,6 +117,7 @@ type publisher struct {
 	inline  bool // whether flush may write to connections itself
 	gen     uint64
 	routes  map[string]*route
+	last    *route    // the one before
 	touched []*outbox // got something since the last flush
 	slab    slab
 	stats   publishStats
@@ -113,7 +133,11 @@ const maxRoutes = 1024
 // when the topic is new.
 func (p *publisher) routeOf(topic []byte) (*route, error) {
 	if p.gen == p.bus.gen.Load() {
+		if p.last != nil && p.last.topic == string(topic) {
+			return p.last, nil
+		}
 		if r, ok := p.routes[string(topic)]; ok {
+			p.last = r
 			return r, nil
 		}
 	}
@@ -124,9 +148,13 @@ func (p *publisher) routeOf(topic []byte) (*route, error) {
 func (p *publisher) route(topic string) (*route, error) {
 	if gen := p.bus.gen.Load(); gen != p.gen {
 		clear(p.routes)
-		p.gen = gen
+		p.gen, p.last = gen, nil
+	}
+	if p.last != nil && p.last.topic == topic {
+		return p.last, nil
 	}
 	if r, ok := p.routes[topic]; ok {
+		p.last = r
 		return r, nil
 	}
 	r, err := p.bus.lookup(topic)
@@ -143,6 +171,7 @@ func (p *publisher) route(topic string) (*route, error) {
 		delete(p.routes, old)
 	}
 	p.routes[topic] = r
+	p.last = r
 	return r, nil
 }
 
@@ -310,7 +339,7 @@ func (b *Bus) await(ctx context.Context, t *tally) error {
 			}
 		}
 		if v == waiting {
-			v = w.settle(b.clock.now())
+			v = w.end(b.clock.now())
 		}
 		if w.group != nil && v != queued {
 			w.group.forget(&w.l.key)

@@ -2,6 +2,7 @@ package bus
 
 import (
 	"hash/maphash"
+	"math/bits"
 	"time"
 
 	"github.com/runloop-os/runloop/rmp"
@@ -16,138 +17,174 @@ type frameKey struct {
 }
 
 // seenSet remembers the last frames of one subscription, or of one queue
-// group, so that a frame that is sent again is dropped. It keeps two
-// generations of at most max keys each. When the younger is full the older is
-// forgotten and they change places, so that the last max keys are always
-// there, at a bounded cost in time and about 32 bytes for each key. A key that
-// comes again moves to the younger generation: what is used stays.
+// group, so that a frame that is sent again is dropped.
 //
-// A key should be kept for as long as a copy of its frame could still be
+// A publisher numbers its messages one after the other, so they are remembered
+// in blocks of 64 numbers, a bit for each: a stream of one publisher costs less
+// than a byte a frame, and mostly stays in the block of the frame before. The
+// blocks are in two generations of at most max each. When the younger is full
+// the older is forgotten and they change places, so that the last max frames
+// are always there. A block that is used again moves to the younger
+// generation: what is used stays.
+//
+// A frame should be remembered for as long as a copy of it could still be
 // valid, which is the largest time to live. A subscription that gets more
 // frames than that in this time forgets earlier; young counts those.
 type seenSet struct {
 	seed  maphash.Seed
 	now   generation
 	past  generation
-	max   int           // keys in a generation, 0 for no memory
-	age   time.Duration // what is forgotten before it is this old counts as young
+	last  frameKey // of the frame before, with the number of its block
+	at    int      // where its block is in now, -1 when it is not known
+	max   int      // blocks in a generation, 0 for no memory
+	age   time.Duration
 	young uint64
 }
 
 // generation is a hash table with open addressing, at most half full.
 type generation struct {
-	slots []seenKey // len is a power of two
-	used  int       // of them, with removed keys
+	slots []seenBlock // len is a power of two
+	used  int         // of them, with removed ones
 	last  time.Duration
 }
 
-// seenKey is a frameKey in short: a hash of all of it with a secret seed, and
-// the message id. Both are the same for two frames once in 2^64 pairs with the
-// same id.
-type seenKey struct{ hash, msgID uint64 }
-
-// Hashes that are no key.
-const (
-	slotFree    = 0
-	slotRemoved = 1
-	slotKey     = 2 // and above
-)
-
-const firstSlots = 16
-
-// short returns the short form of a key.
-func (s *seenSet) short(k *frameKey) seenKey {
-	h := maphash.Comparable(s.seed, *k)
-	return seenKey{hash: max(h, slotKey), msgID: k.msgID}
+// seenBlock is 64 consecutive messages of a trace on a topic. The hash is of
+// all three with a secret seed; with the block's number it is the same for two
+// blocks once in 2^64 pairs that have the same number.
+type seenBlock struct {
+	hash   uint64
+	number uint64
+	bits   uint64 // of the messages that were seen; 0 in a free or removed slot
 }
 
-// add remembers a key at now. It reports whether the key was there.
+// slotRemoved is the hash of a slot that was used and is not any more; that of
+// a free slot is 0.
+const (
+	slotRemoved = 1
+	slotUsed    = 2 // and above
+)
+
+const (
+	firstSlots = 16
+	blockBits  = 6
+)
+
+// add remembers a frame at now. It reports whether it was there.
 func (s *seenSet) add(k *frameKey, now time.Duration) (dup bool) {
 	if s.max <= 0 {
 		return false
 	}
-	if s.now.slots == nil {
-		s.seed = maphash.MakeSeed()
-		s.now.slots = make([]seenKey, firstSlots)
+	bit := uint64(1) << (k.msgID & (1<<blockBits - 1))
+	key := *k
+	key.msgID >>= blockBits
+	if s.at < 0 || s.last != key || s.now.slots == nil {
+		s.at, s.last = s.block(&key, now), key
 	}
-	key := s.short(k)
-	at := s.now.find(key)
-	if s.now.slots[at] == key {
-		return true
-	}
-	if old := s.past.find(key); old >= 0 && s.past.slots[old] == key {
-		s.past.slots[old].hash = slotRemoved
-		dup = true
-	}
-	s.now.slots[at] = key
-	s.now.used++
+	b := &s.now.slots[s.at]
+	dup = b.bits&bit != 0
+	b.bits |= bit
 	s.now.last = now
-	if 2*s.now.used >= len(s.now.slots) || s.now.used >= s.max {
-		s.grow(now)
-	}
 	return dup
 }
 
-// has reports whether a key is remembered, and does not count as its use.
-func (s *seenSet) has(k *frameKey) bool {
+// block returns the slot of a block in the younger generation. Key has the
+// block's number for a message id.
+func (s *seenSet) block(key *frameKey, now time.Duration) int {
 	if s.now.slots == nil {
-		return false
+		s.seed = maphash.MakeSeed()
+		s.now.slots = make([]seenBlock, firstSlots)
 	}
-	key := s.short(k)
-	if s.now.slots[s.now.find(key)] == key {
-		return true
+	b := s.name(key)
+	at := s.now.find(b)
+	if s.now.slots[at].hash == b.hash {
+		return at
 	}
-	at := s.past.find(key)
-	return at >= 0 && s.past.slots[at] == key
+	if old := s.past.find(b); old >= 0 && s.past.slots[old].hash == b.hash {
+		b.bits = s.past.slots[old].bits
+		s.past.slots[old] = seenBlock{hash: slotRemoved}
+	}
+	if s.now.used >= s.max || 2*s.now.used >= len(s.now.slots) {
+		s.grow(now)
+		at = s.now.find(b)
+	}
+	s.now.slots[at] = b
+	s.now.used++
+	return at
+}
+
+// name returns the empty block of a key.
+func (s *seenSet) name(key *frameKey) seenBlock {
+	return seenBlock{hash: max(maphash.Comparable(s.seed, *key), slotUsed), number: key.msgID}
+}
+
+// has reports whether a frame is remembered, and does not count as its use.
+func (s *seenSet) has(k *frameKey) bool {
+	_, bit := s.where(k)
+	return bit != 0
+}
+
+// remove forgets a frame, which was dropped after all.
+func (s *seenSet) remove(k *frameKey) {
+	if b, bit := s.where(k); bit != 0 {
+		b.bits &^= bit
+	}
+}
+
+// where returns the block in which a frame is remembered, and its bit, or no
+// bit.
+func (s *seenSet) where(k *frameKey) (b *seenBlock, bit uint64) {
+	if s.now.slots == nil {
+		return nil, 0
+	}
+	bit = uint64(1) << (k.msgID & (1<<blockBits - 1))
+	key := *k
+	key.msgID >>= blockBits
+	name := s.name(&key)
+	for _, g := range [...]*generation{&s.now, &s.past} {
+		if at := g.find(name); at >= 0 && g.slots[at].hash == name.hash && g.slots[at].bits&bit != 0 {
+			return &g.slots[at], bit
+		}
+	}
+	return nil, 0
 }
 
 // grow makes room in the younger generation: a larger table, or that of the
 // older one.
 func (s *seenSet) grow(now time.Duration) {
+	s.at = -1
 	if s.now.used < s.max {
 		old := s.now.slots
-		s.now.slots = make([]seenKey, 2*len(old))
-		for _, key := range old {
-			if key.hash >= slotKey {
-				s.now.slots[s.now.find(key)] = key
+		s.now.slots = make([]seenBlock, 2*len(old))
+		for _, b := range old {
+			if b.hash >= slotUsed {
+				s.now.slots[s.now.find(b)] = b
 			}
 		}
 		return
 	}
-	if s.past.used > 0 && now-s.past.last < s.age {
-		s.young += uint64(s.past.used)
+	if now-s.past.last < s.age {
+		for _, b := range s.past.slots {
+			s.young += uint64(bits.OnesCount64(b.bits))
+		}
 	}
 	s.now, s.past = s.past, s.now
 	s.now.used = 0
 	if len(s.now.slots) != len(s.past.slots) {
-		s.now.slots = make([]seenKey, len(s.past.slots))
+		s.now.slots = make([]seenBlock, len(s.past.slots))
 	} else {
 		clear(s.now.slots)
 	}
 }
 
-// remove forgets a key, of a frame that was dropped after all.
-func (s *seenSet) remove(k *frameKey) {
-	if s.now.slots == nil {
-		return
-	}
-	key := s.short(k)
-	for _, g := range [...]*generation{&s.now, &s.past} {
-		if at := g.find(key); at >= 0 && g.slots[at] == key {
-			g.slots[at].hash = slotRemoved
-		}
-	}
-}
-
-// find returns the slot of a key, or the free one where it belongs, or -1 in a
-// generation without slots.
-func (g *generation) find(key seenKey) int {
+// find returns the slot of a block, or the free one where it belongs, or -1 in
+// a generation without slots.
+func (g *generation) find(b seenBlock) int {
 	if len(g.slots) == 0 {
 		return -1
 	}
 	mask := len(g.slots) - 1
-	at := int(key.hash) & mask
-	for g.slots[at] != key && g.slots[at].hash != slotFree {
+	at := int(b.hash) & mask
+	for s := &g.slots[at]; s.hash != 0 && (s.hash != b.hash || s.number != b.number); s = &g.slots[at] {
 		at = (at + 1) & mask
 	}
 	return at

@@ -29,13 +29,14 @@ type session struct {
 	reader   *rmp.Reader
 	pub      publisher
 	subs     map[uint64]*target
-	letter   letter
+	frame    rmp.Frame     // the one that was read
+	letter   letter        // with it
 	now      time.Duration // of the batch of frames that is being worked on
 	fresh    bool          // now is that of this batch
 	armed    time.Duration // when the read deadline was set
 	second   time.Duration // that frames are counted in
 	frames   int
-	frame    []byte // of the last answer
+	buf      []byte // of the last answer
 	nextID   uint64
 	audited  time.Duration
 	refusals int // in the second of audited
@@ -56,6 +57,7 @@ func newSession(s *Server, conn *net.UnixConn, peer Peer) (*session, error) {
 	ses.reader = rmp.NewReader(conn, rmp.Codec{Registry: s.bus.cfg.Codec.Registry, MaxBody: maxHandshakeBody})
 	ses.pub = publisher{bus: s.bus, inline: true}
 	ses.subs = make(map[uint64]*target)
+	ses.letter.Frame, ses.letter.borrowed = &ses.frame, true
 	ses.armed = -s.cfg.IdleTime // the first rest is to arm
 	return ses, nil
 }
@@ -115,7 +117,7 @@ func (s *session) finish(err error) {
 
 // greet reads the hello and answers it.
 func (s *session) greet() error {
-	f := &s.letter.Frame
+	f := &s.frame
 	if err := s.reader.Next(f); err != nil {
 		return s.lost(err, "no hello within "+s.srv.cfg.HandshakeTime.String())
 	}
@@ -154,7 +156,7 @@ func (s *session) step() error {
 			return err
 		}
 	}
-	err := s.reader.Next(&s.letter.Frame)
+	err := s.reader.Next(&s.frame)
 	if !s.fresh {
 		s.fresh, s.now = true, s.bus.clock.now()
 	}
@@ -223,12 +225,12 @@ func (s *session) lost(err error, silence string) error {
 
 // handle handles the frame in the letter.
 func (s *session) handle() error {
-	l := &s.letter
-	topic, ack, err := rmp.MetaRoute(l.Meta)
+	f := &s.frame
+	topic, ack, err := f.Route()
 	if err != nil {
-		return s.report(wireError(err), l.TraceID, 0)
+		return s.report(wireError(err), f.TraceID, 0)
 	}
-	if l.SchemaID == rmp.CTControl && topic == nil {
+	if f.SchemaID == rmp.CTControl && topic == nil {
 		return s.control(ack)
 	}
 	n, err := s.publish(topic)
@@ -238,7 +240,7 @@ func (s *session) handle() error {
 	if ack == 0 {
 		return nil
 	}
-	return s.answer(&control{Op: opAck, N: ack, Delivered: n}, l.TraceID, 0)
+	return s.answer(&control{Op: opAck, N: ack, Delivered: n}, f.TraceID, 0)
 }
 
 // publish routes the frame in the letter.
@@ -260,7 +262,6 @@ func (s *session) publish(topic []byte) (delivered int, err error) {
 		}
 		return 0, err
 	}
-	l.borrowed = true
 	l.address(&s.pub, r, s.now, deadline)
 	var t tally
 	s.pub.pass(l, &t, true)
@@ -281,7 +282,7 @@ func (s *session) reject(err error, ack uint64) error {
 	if outcome && ack == 0 {
 		return nil
 	}
-	return s.report(wireError(err), s.letter.TraceID, ack)
+	return s.report(wireError(err), s.frame.TraceID, ack)
 }
 
 // wireError is the report of an error.
@@ -306,29 +307,29 @@ func wireError(err error) *WireError {
 
 // control carries out a control frame of the client.
 func (s *session) control(ack uint64) error {
-	l := &s.letter
+	f := &s.frame
 	var c control
-	if err := l.Decode(&c); err != nil {
-		return s.report(wireError(err), l.TraceID, ack)
+	if err := f.Decode(&c); err != nil {
+		return s.report(wireError(err), f.TraceID, ack)
 	}
 	switch c.Op {
 	case opPing:
-		return s.answer(&control{Op: opPong}, l.TraceID, ack)
+		return s.answer(&control{Op: opPong}, f.TraceID, ack)
 	case opSubscribe:
 		if no := s.subscribe(&c); no != nil {
-			return s.report(no, l.TraceID, ack)
+			return s.report(no, f.TraceID, ack)
 		}
-		return s.answer(&control{Op: opSubscribed, ID: c.ID}, l.TraceID, ack)
+		return s.answer(&control{Op: opSubscribed, ID: c.ID}, f.TraceID, ack)
 	case opUnsubscribe:
 		t, ok := s.subs[c.ID]
 		if !ok {
-			return s.report(wireErrorf(CodeProtocol, "there is no subscription %d", c.ID), l.TraceID, ack)
+			return s.report(wireErrorf(CodeProtocol, "there is no subscription %d", c.ID), f.TraceID, ack)
 		}
 		s.bus.remove(t)
 		delete(s.subs, c.ID)
-		return s.answer(&control{Op: opUnsubscribed, ID: c.ID}, l.TraceID, ack)
+		return s.answer(&control{Op: opUnsubscribed, ID: c.ID}, f.TraceID, ack)
 	}
-	return s.report(wireErrorf(CodeUnknownOp, "%.64q is not an operation", c.Op), l.TraceID, ack)
+	return s.report(wireErrorf(CodeUnknownOp, "%.64q is not an operation", c.Op), f.TraceID, ack)
 }
 
 // subscribe adds a subscription, or says why not.
@@ -354,7 +355,7 @@ func (s *session) subscribe(c *control) *WireError {
 		}
 	}
 	if no := s.srv.cfg.Policy.subscribe(&s.peer, c.Topic, c.Queue); no != nil {
-		s.audit("subscribe", c.Topic, s.letter.TraceID, no)
+		s.audit("subscribe", c.Topic, s.frame.TraceID, no)
 		return no
 	}
 	t := &target{
@@ -402,10 +403,10 @@ func (s *session) send(m *rmp.Message) error {
 	m.CreatedAtMS = s.bus.clock.wallMS(s.now)
 	m.TTLMS = uint64(controlTTL / time.Millisecond)
 	var err error
-	if s.frame, err = s.bus.cfg.Codec.AppendFrame(s.frame[:0], m); err != nil {
+	if s.buf, err = s.bus.cfg.Codec.AppendFrame(s.buf[:0], m); err != nil {
 		return fmt.Errorf("bus: answer: %w", err)
 	}
-	if !s.out.control(s.frame) {
+	if !s.out.control(s.buf) {
 		return fmt.Errorf("%w: %s does not read its answers", ErrSlowConsumer, s.peer.Name)
 	}
 	s.pub.touch(s.out)

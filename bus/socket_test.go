@@ -619,7 +619,7 @@ func TestExpiredInTheOutbox(t *testing.T) {
 	d := b.Client("d", bus.KindDaemon)
 	drops := subscribe(t, d, bus.TopicDrops, bus.SubOptions{})
 	big := note("a", 0)
-	big.Raw = msgp.AppendBytes(nil, make([]byte, 1<<20))
+	big.Raw = msgp.AppendBytes(nil, make([]byte, 4<<20))
 	publish(t, d, big, 1) // fills the socket
 	time.Sleep(20 * time.Millisecond)
 	short, long := note("a", 1), note("a", 2)
@@ -627,7 +627,7 @@ func TestExpiredInTheOutbox(t *testing.T) {
 	publish(t, d, short, 1)
 	publish(t, d, long, 1)
 	time.Sleep(50 * time.Millisecond)
-	if f := r.read(); len(f.Payload) < 1<<20 {
+	if f := r.read(); len(f.Payload) < 4<<20 {
 		t.Errorf("%d bytes came first", len(f.Payload))
 	}
 	if f := r.read(); f.MsgID != long.MsgID {

@@ -86,6 +86,7 @@ func (b *Bus) Subscriptions() []SubStats {
 func (t *target) stats() SubStats {
 	t.gate.mu.Lock()
 	defer t.gate.mu.Unlock()
+	t.gate.unseen()
 	return SubStats{
 		Client:      t.owner,
 		Filter:      t.filter,

@@ -144,7 +144,7 @@ func (m *Message) appendBody(out []byte, at int, typ string) ([]byte, offsets, e
 		out, err = m.Meta.MarshalMsg(out)
 		return out, where, err
 	}
-	if _, _, err := metaRoute(m.RawMeta); err != nil {
+	if _, _, _, err := metaRoute(m.RawMeta); err != nil {
 		return out, where, bodyError(err)
 	}
 	return append(out, m.RawMeta...), where, nil

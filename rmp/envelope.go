@@ -17,8 +17,15 @@ type Envelope struct {
 	at offsets
 }
 
-// offsets says where in a body payload and meta start.
-type offsets struct{ payload, meta uint32 }
+// offsets says where in a body payload and meta start, and what is in meta for
+// a router, if that was looked at.
+type offsets struct {
+	payload, meta uint32
+	routed        bool
+	topicLen      uint16
+	topic         uint32 // 0 for none
+	ack           uint64
+}
 
 // ParseEnvelope takes a body apart in place: one map with string keys, a
 // string "type", a "payload", perhaps a map "meta", nothing after it. Other
@@ -73,13 +80,7 @@ func (e *Envelope) field(body []byte, i int, keys *keySet) (int, error) {
 		e.at.meta = uint32(at)
 		return viewField(&e.Meta, body, i, at)
 	}
-	if !utf8.Valid(key) {
-		return i, malformed(i, whyUTF8)
-	}
-	if keys.add(body, i, key) {
-		return i, malformed(i, whyDup)
-	}
-	return skip(body, at, envelopeDepth)
+	return otherKey(body, i, at, key, keys)
 }
 
 // envelopeDepth is what is left of the depth inside the envelope's own map.
@@ -119,44 +120,64 @@ func MetaRoute(meta []byte) (topic []byte, ack uint64, err error) {
 	if len(meta) == 0 {
 		return nil, 0, nil
 	}
-	if topic, ack, err = metaRoute(meta); err != nil {
+	if topic, _, ack, err = metaRoute(meta); err != nil {
 		return nil, 0, bodyError(err)
 	}
 	return topic, ack, nil
 }
 
-// metaRoute is MetaRoute with the reason alone as its error.
-func metaRoute(meta []byte) (topic []byte, ack uint64, err error) {
+// metaRoute is MetaRoute with the reason alone as its error. It also says where
+// in meta the topic ends.
+func metaRoute(meta []byte) (topic []byte, end int, ack uint64, err error) {
 	it, err := readItem(meta, 0)
 	if err != nil || it.kind != kindMap {
-		return nil, 0, malformed(0, `"meta" is not a map`)
+		return nil, 0, 0, malformed(0, `"meta" is not a map`)
 	}
 	var keys keySet
+	seen := 0
 	i := it.body
 	for range it.n {
-		key, at, err := readKey(meta, i)
+		key, at, err := readString(meta, i)
 		if err != nil {
-			return nil, 0, err
+			return nil, 0, 0, err
 		}
-		if keys.add(meta, i, key) {
-			return nil, 0, malformed(i, whyDup)
-		}
+		known := 0
 		switch string(key) {
 		case "topic":
-			topic, i, err = readKey(meta, at)
+			known = 1
+			topic, at, err = readKey(meta, at)
+			end = at
 		case "ack":
-			ack, i, err = readAck(meta, at)
+			known = 2
+			ack, at, err = readAck(meta, at)
 		default:
-			i, err = skip(meta, at, envelopeDepth-1)
+			at, err = otherKey(meta, i, at, key, &keys)
+		}
+		if seen&known != 0 {
+			err = malformed(i, whyDup)
 		}
 		if err != nil {
-			return nil, 0, err
+			return nil, 0, 0, err
 		}
+		seen |= known
+		i = at
 	}
 	if i != len(meta) {
-		return nil, 0, malformed(i, whyTrailing)
+		return nil, 0, 0, malformed(i, whyTrailing)
 	}
-	return topic, ack, nil
+	return topic, end, ack, nil
+}
+
+// otherKey passes over the value at offset at of a key at offset i that has no
+// meaning here, but may not come twice either.
+func otherKey(b []byte, i, at int, key []byte, keys *keySet) (int, error) {
+	if !isASCII(key) && !utf8.Valid(key) {
+		return i, malformed(i, whyUTF8)
+	}
+	if keys.add(b, i, key) {
+		return i, malformed(i, whyDup)
+	}
+	return skip(b, at, envelopeDepth-1)
 }
 
 // readAck decodes a non-negative integer.

@@ -76,14 +76,19 @@ func (f *Frame) content(reg *Registry, b []byte) error {
 	if err != nil {
 		return err
 	}
-	e, err := ParseEnvelope(b[PrefixLen+HeaderLen:])
+	f.Type, f.Bytes = typ, b
+	body := b[PrefixLen+HeaderLen:]
+	if f.plain(body, typ) {
+		return nil
+	}
+	e, err := ParseEnvelope(body)
 	if err != nil {
 		return err
 	}
 	if string(e.Type) != typ {
 		return ErrBodyTypeMismatch
 	}
-	f.Type, f.Payload, f.Meta, f.Bytes, f.at = typ, e.Payload, e.Meta, b, e.at
+	f.Payload, f.Meta, f.at = e.Payload, e.Meta, e.at
 	return nil
 }
 
@@ -99,20 +104,35 @@ func (f *Frame) DecodeMeta() (Meta, error) {
 	return m, Unmarshal(f.Meta, &m)
 }
 
-// Clone returns a copy that shares no memory with f.
-func (f *Frame) Clone() Frame { return f.CloneTo(make([]byte, len(f.Bytes))) }
-
-// CloneTo is [Frame.Clone] to memory of the caller's, of len(f.Bytes) bytes.
-func (f *Frame) CloneTo(mem []byte) Frame {
-	g := *f
-	g.Bytes = mem[:len(f.Bytes):len(f.Bytes)]
-	copy(g.Bytes, f.Bytes)
-	body := g.Bytes[PrefixLen+HeaderLen:]
-	g.Payload = view(body, f.at.payload, len(f.Payload))
-	if f.Meta != nil {
-		g.Meta = view(body, f.at.meta, len(f.Meta))
+// Route is [MetaRoute] of the frame's meta, which the reader of the frame has
+// mostly done already.
+func (f *Frame) Route() (topic []byte, ack uint64, err error) {
+	if !f.at.routed {
+		return MetaRoute(f.Meta)
 	}
+	if f.at.topic != 0 {
+		topic = view(f.Bytes[PrefixLen+HeaderLen:], f.at.topic, int(f.at.topicLen))
+	}
+	return topic, f.at.ack, nil
+}
+
+// Clone returns a copy that shares no memory with f.
+func (f *Frame) Clone() Frame {
+	g := *f
+	g.MoveTo(make([]byte, len(f.Bytes)))
 	return g
+}
+
+// MoveTo copies the frame's bytes to mem, of len(f.Bytes) bytes, and makes
+// the views those of the copy.
+func (f *Frame) MoveTo(mem []byte) {
+	copy(mem, f.Bytes)
+	f.Bytes = mem
+	body := mem[PrefixLen+HeaderLen:]
+	f.Payload = view(body, f.at.payload, len(f.Payload))
+	if f.Meta != nil {
+		f.Meta = view(body, f.at.meta, len(f.Meta))
+	}
 }
 
 // view returns n bytes of body, with no room to append to.

@@ -40,11 +40,14 @@ func TestEncodeFrameIsWhatAReaderFinds(t *testing.T) {
 		if err := (rmp.Codec{}).EncodeFrame([]byte("used before"), &m, &f); err != nil {
 			t.Fatal(err)
 		}
-		if read, err := rmp.ParseFrame(f.Bytes); err != nil || !reflect.DeepEqual(f, read) {
+		read, err := rmp.ParseFrame(f.Bytes)
+		if err != nil || !same(&f, &read) {
 			t.Errorf("made %+v, a reader finds %+v, %v", f, read, err)
 		}
-		if c := f.Clone(); !reflect.DeepEqual(c, f) || &c.Bytes[0] == &f.Bytes[0] {
-			t.Errorf("clone of %+v is %+v", f, c)
+		for _, g := range []rmp.Frame{f, read} {
+			if c := g.Clone(); !reflect.DeepEqual(c, g) || &c.Bytes[0] == &g.Bytes[0] {
+				t.Errorf("clone of %+v is %+v", g, c)
+			}
 		}
 	}
 	m := goldenMessage()
@@ -52,6 +55,15 @@ func TestEncodeFrameIsWhatAReaderFinds(t *testing.T) {
 	if err := (rmp.Codec{}).EncodeFrame(nil, &m, new(rmp.Frame)); !errors.Is(err, rmp.ErrInvalidTTL) {
 		t.Errorf("a bad message: %v", err)
 	}
+}
+
+// same compares what two frames show.
+func same(f, g *rmp.Frame) bool {
+	ft, fa, ferr := f.Route()
+	gt, ga, gerr := g.Route()
+	return f.Header == g.Header && f.Type == g.Type && bytes.Equal(f.Payload, g.Payload) &&
+		bytes.Equal(f.Meta, g.Meta) && (f.Meta == nil) == (g.Meta == nil) && bytes.Equal(f.Bytes, g.Bytes) &&
+		bytes.Equal(ft, gt) && (ft == nil) == (gt == nil) && fa == ga && (ferr == nil) == (gerr == nil)
 }
 
 func TestGoldenDecode(t *testing.T) {
@@ -215,6 +227,9 @@ func TestMetaRoute(t *testing.T) {
 	}{
 		{name: "none", meta: nil},
 		{name: "both", meta: []byte("\x83\xa3ack\xcd\x01\x00\xa1x\x91\xc0\xa5topic\xa3a/b"), topic: "a/b", ack: 256},
+		{name: "empty topic", meta: []byte("\x81\xa5topic\xa0")},
+		{name: "long topic", meta: append([]byte("\x81\xa5topic\xdb\x00\x01\x00\x00"), bytes.Repeat([]byte("t"), 1<<16)...),
+			topic: strings.Repeat("t", 1<<16)},
 		{name: "topic twice", meta: []byte("\x82\xa5topic\xa1a\xa5topic\xa1b"), bad: true},
 		{name: "topic is bin", meta: []byte("\x81\xa5topic\xc4\x01a"), bad: true},
 		{name: "topic is bad UTF-8", meta: []byte("\x81\xa5topic\xa1\xff"), bad: true},
@@ -225,6 +240,14 @@ func TestMetaRoute(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
+			// The frame's own way must come to the same.
+			body := append([]byte("\x83"+typeReport+"\xa7payload\xc0\xa4meta"), tt.meta...)
+			if f, err := rmp.ParseFrame(frameOf(body)); err == nil {
+				topic, ack, err := f.Route()
+				if string(topic) != tt.topic || ack != tt.ack || errors.Is(err, rmp.ErrBodyDecode) != tt.bad {
+					t.Errorf("Route = %q, %d, %v", topic, ack, err)
+				}
+			}
 			topic, ack, err := rmp.MetaRoute(tt.meta)
 			if string(topic) != tt.topic || ack != tt.ack || errors.Is(err, rmp.ErrBodyDecode) != tt.bad {
 				t.Errorf("MetaRoute = %q, %d, %v", topic, ack, err)

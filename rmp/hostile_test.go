@@ -219,6 +219,16 @@ func checkTaken(t testing.TB, f *rmp.Frame) {
 	if typ, ok := (*rmp.Registry)(nil).TypeOf(f.SchemaID); !ok || typ != f.Type || f.TTLMS == 0 {
 		t.Fatalf("accepted %+v", f.Header)
 	}
+	e, err := rmp.ParseEnvelope(f.Bytes[rmp.PrefixLen+rmp.HeaderLen:])
+	if err != nil || string(e.Type) != f.Type || !bytes.Equal(e.Payload, f.Payload) || !bytes.Equal(e.Meta, f.Meta) ||
+		(e.Meta == nil) != (f.Meta == nil) {
+		t.Fatalf("the envelope is %+v, %v, the frame has %+v", e, err, f)
+	}
+	ft, fa, ferr := f.Route()
+	if topic, ack, err := rmp.MetaRoute(f.Meta); !bytes.Equal(topic, ft) || (topic == nil) != (ft == nil) ||
+		ack != fa || (err == nil) != (ferr == nil) {
+		t.Fatalf("the route is %q, %d, %v, that of the frame %q, %d, %v", topic, ack, err, ft, fa, ferr)
+	}
 	again, err := rmp.AppendFrame(nil, &rmp.Message{SchemaID: f.SchemaID, TraceID: f.TraceID,
 		MsgID: f.MsgID, CreatedAtMS: f.CreatedAtMS, TTLMS: f.TTLMS, Raw: f.Payload})
 	if err != nil {

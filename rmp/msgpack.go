@@ -172,11 +172,15 @@ func readString(b []byte, i int) (text []byte, next int, err error) {
 
 // isASCII is quicker than utf8.Valid for the few bytes of a key.
 func isASCII(b []byte) bool {
-	var all byte
-	for _, c := range b {
-		all |= c
+	var all uint64
+	for len(b) >= 8 {
+		all |= binary.LittleEndian.Uint64(b)
+		b = b[8:]
 	}
-	return all < utf8.RuneSelf
+	for _, c := range b {
+		all |= uint64(c)
+	}
+	return all&0x8080808080808080 == 0
 }
 
 // pending is an open container: the number of items still to come, times two,
@@ -194,6 +198,14 @@ const shallow = 16
 // lengths, depth, and that keys are strings of valid UTF-8. It does not
 // recurse, and allocates only for what is nested deeper than shallow.
 func skip(b []byte, i, depth int) (int, error) {
+	if it, err := readItem(b, i); err == nil && it.kind < kindArray {
+		return it.body + it.n, nil
+	}
+	return skipNested(b, i, depth)
+}
+
+// skipNested is skip for any value.
+func skipNested(b []byte, i, depth int) (int, error) {
 	var room [shallow]pending
 	open := room[:0]
 	for {

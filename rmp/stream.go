@@ -66,15 +66,19 @@ func (r *Reader) Buffered() bool {
 
 // next is Next without the memory of earlier errors.
 func (r *Reader) next(f *Frame) error {
-	if err := r.pass(); err != nil {
-		return err
+	if r.skip > 0 {
+		if err := r.pass(); err != nil {
+			return err
+		}
 	}
 	if err := r.header(f); err != nil {
 		return err
 	}
 	size := PrefixLen + HeaderLen + int(f.BodyLen)
-	if err := r.fill(size); err != nil {
-		return ended(err, ErrLengthMismatch)
+	if r.w-r.r < size {
+		if err := r.fill(size); err != nil {
+			return ended(err, ErrLengthMismatch)
+		}
 	}
 	frame := r.buf[r.r : r.r+size : r.r+size]
 	r.r += size
@@ -85,18 +89,14 @@ func (r *Reader) next(f *Frame) error {
 // ErrInvalidHeaderFlags it arranges for the frame to be passed over; when its
 // lengths are wrong as well, the call after that says so and is final.
 func (r *Reader) header(f *Frame) error {
-	if err := r.fill(PrefixLen); err != nil {
-		if r.w == r.r {
+	if r.w-r.r < PrefixLen+HeaderLen {
+		if err := r.start(); err != nil {
 			return err
 		}
-		return ended(err, ErrTruncatedHeader)
 	}
 	frameLen := binary.BigEndian.Uint32(r.buf[r.r:])
 	if frameLen < HeaderLen {
 		return ErrTruncatedHeader
-	}
-	if err := r.fill(PrefixLen + HeaderLen); err != nil {
-		return ended(err, ErrTruncatedHeader)
 	}
 	limit := r.codec.Limit()
 	err := f.Header.Decode(r.buf[r.r+PrefixLen:r.w], limit)
@@ -112,6 +112,23 @@ func (r *Reader) header(f *Frame) error {
 		return ErrLengthMismatch
 	}
 	return err
+}
+
+// start reads until the header is there, or a length that has no room for one.
+func (r *Reader) start() error {
+	if err := r.fill(PrefixLen); err != nil {
+		if r.w == r.r {
+			return err
+		}
+		return ended(err, ErrTruncatedHeader)
+	}
+	if binary.BigEndian.Uint32(r.buf[r.r:]) < HeaderLen {
+		return nil
+	}
+	if err := r.fill(PrefixLen + HeaderLen); err != nil {
+		return ended(err, ErrTruncatedHeader)
+	}
+	return nil
 }
 
 // pass discards what is left of a bad frame.
