@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"strings"
 
+	"github.com/knadh/koanf/maps"
 	"github.com/knadh/koanf/v2"
 )
 
@@ -147,8 +148,10 @@ func flatten(prefix string, m map[string]any, f func(key string, value any)) {
 // mapProvider hands koanf a map that was read already.
 type mapProvider map[string]any
 
-func (p mapProvider) ReadBytes() ([]byte, error)    { return nil, errors.New("not bytes") }
-func (p mapProvider) Read() (map[string]any, error) { return p, nil }
+func (p mapProvider) ReadBytes() ([]byte, error) { return nil, errors.New("not bytes") }
+
+// Read gives a copy: koanf merges later layers into the maps that it was given.
+func (p mapProvider) Read() (map[string]any, error) { return maps.Copy(p), nil }
 
 // resolvePaths makes the configured paths absolute. What lives below the work
 // folder by default follows it when it is moved.

@@ -1,9 +1,11 @@
 package runloop
 
 import (
+	"fmt"
 	"strconv"
 	"strings"
 	"unicode"
+	"unicode/utf8"
 )
 
 // printable makes text safe to show on one line of a terminal: control
@@ -15,17 +17,22 @@ func printable(s string) string { return sanitize(s, false) }
 func printableText(s string) string { return sanitize(s, true) }
 
 func sanitize(s string, lines bool) string {
-	if strings.IndexFunc(s, func(r rune) bool { return !shows(r, lines) }) < 0 {
+	if utf8.ValidString(s) && strings.IndexFunc(s, func(r rune) bool { return !shows(r, lines) }) < 0 {
 		return s
 	}
 	var b strings.Builder
-	for _, r := range s {
-		if shows(r, lines) {
+	for len(s) > 0 {
+		r, size := utf8.DecodeRuneInString(s)
+		switch {
+		case r == utf8.RuneError && size == 1:
+			fmt.Fprintf(&b, `\x%02x`, s[0])
+		case shows(r, lines):
 			b.WriteRune(r)
-			continue
+		default:
+			q := strconv.QuoteRuneToASCII(r)
+			b.WriteString(q[1 : len(q)-1])
 		}
-		q := strconv.QuoteRuneToASCII(r)
-		b.WriteString(q[1 : len(q)-1])
+		s = s[size:]
 	}
 	return b.String()
 }
