@@ -7,6 +7,7 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"github.com/runloop-os/runloop/bus"
 	"github.com/runloop-os/runloop/opening"
 )
 
@@ -167,13 +168,19 @@ func (s *session) runPlan(ctx context.Context, plan *opening.Plan, f *runFlags) 
 	if err != nil {
 		return err
 	}
-	ui, err := s.startDecider(ctx, plan, f.yes, view)
+	client := s.bus.Client("rlp", bus.KindUI)
+	defer client.Close()
+	ui, err := s.io.startDecider(ctx, localPeer{client}, deciderOptions{
+		policy: s.io.ruling(s.cfg, f.yes), pause: view.pause,
+	})
 	if err != nil {
 		return err
 	}
 	defer ui.close()
 	s.host.Warm(ctx, plan.Refs())
-	report, err := s.engine(view.event).Run(ctx, plan, opening.RunOptions{Flags: ui.flags()})
+	engine, release := s.engine(view.event)
+	report, err := engine.Run(ctx, plan, opening.RunOptions{Flags: ui.policy.flags()})
+	release()
 	if cerr := view.close(report); err == nil {
 		err = cerr
 	}

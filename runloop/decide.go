@@ -9,24 +9,45 @@ import (
 	"time"
 
 	"github.com/runloop-os/runloop/bus"
-	"github.com/runloop-os/runloop/opening"
 	"github.com/runloop-os/runloop/rmp"
 	"github.com/runloop-os/runloop/wasm"
 )
 
-// decider answers the action requests of a local run: by what the flags and
-// the configuration say, by asking the person at the terminal, or, where there
-// is none, with no. It is a user interface on the bus like any other.
-type decider struct {
-	io       *IO
-	client   *bus.Client
-	requests *bus.Subscription
-	policy   *ruling // decides without asking; nil asks
-	pause    func(func())
+// peer is a place on the bus, in this process or over a socket.
+type peer interface {
+	Send(ctx context.Context, m *rmp.Message) error
+	Subscribe(ctx context.Context, filter string, opts bus.SubOptions) (*bus.Subscription, error)
+}
 
-	refused atomic.Bool
-	stop    context.CancelFunc
-	done    sync.WaitGroup
+// localPeer is a place on the bus in this process.
+type localPeer struct{ *bus.Client }
+
+// Subscribe implements peer.
+func (p localPeer) Subscribe(_ context.Context, filter string, opts bus.SubOptions) (*bus.Subscription, error) {
+	return p.Client.Subscribe(filter, opts)
+}
+
+// deciderOptions say which actions a decider answers, and how.
+type deciderOptions struct {
+	// of, when set, is asked for the ruling of each run; false leaves its
+	// actions to somebody else. Otherwise policy holds for all.
+	of     func(rmp.TraceID) (*ruling, bool)
+	policy *ruling // nil: ask the person
+	// pause gives the terminal to a question; nil where nobody is asked.
+	pause func(func())
+}
+
+// decider answers action requests: by a ruling that was made before, or by
+// asking the person at the terminal. It is a user interface on the bus like
+// any other.
+type decider struct {
+	deciderOptions
+	io       *IO
+	peer     peer
+	requests *bus.Subscription
+	refused  atomic.Bool
+	stop     context.CancelFunc
+	done     sync.WaitGroup
 }
 
 // ruling is a decision that needs no person.
@@ -36,10 +57,10 @@ type ruling struct {
 	rationale string
 }
 
-func (s *session) startDecider(ctx context.Context, plan *opening.Plan, yes bool, view *runView) (*decider, error) {
-	d := &decider{io: s.io, client: s.bus.Client("rlp", bus.KindUI), pause: view.pause, policy: s.ruling(yes)}
+func (o *IO) startDecider(ctx context.Context, p peer, opt deciderOptions) (*decider, error) {
+	d := &decider{deciderOptions: opt, io: o, peer: p}
 	var err error
-	if d.requests, err = d.client.Subscribe(wasm.TopicActions, bus.SubOptions{}); err != nil {
+	if d.requests, err = p.Subscribe(ctx, wasm.TopicActions, bus.SubOptions{}); err != nil {
 		return nil, err
 	}
 	ctx, d.stop = context.WithCancel(ctx)
@@ -47,26 +68,34 @@ func (s *session) startDecider(ctx context.Context, plan *opening.Plan, yes bool
 	return d, nil
 }
 
+// Ways to decide that a run brings along.
+var (
+	yesByFlag   = &ruling{true, "policy:--yes", "approved by --yes"}
+	yesByConfig = &ruling{true, "policy:security.confirm_external_actions",
+		"the configuration asks for no confirmation"}
+	noTerminal = &ruling{false, "policy:no_terminal",
+		"there is no terminal to ask on; run it on one, or approve with --yes"}
+)
+
 // ruling is how actions are decided without asking, or nil to ask.
-func (s *session) ruling(yes bool) *ruling {
+func (o *IO) ruling(cfg *Loaded, yes bool) *ruling {
 	switch {
 	case yes:
-		return &ruling{true, "policy:--yes", "approved by --yes"}
-	case !s.cfg.Security.ConfirmExternalActions:
-		return &ruling{true, "policy:security.confirm_external_actions", "the configuration asks for no confirmation"}
-	case !s.io.interactive():
-		return &ruling{false, "policy:no_terminal",
-			"there is no terminal to ask on; run it on one, or approve with --yes"}
+		return yesByFlag
+	case !cfg.Security.ConfirmExternalActions:
+		return yesByConfig
+	case !o.interactive():
+		return noTerminal
 	}
 	return nil
 }
 
-// flags are kept with the run, so that its record shows who could decide.
-func (d *decider) flags() json.RawMessage {
-	if d.policy == nil {
+// flags are kept with a run, so that its record shows who could decide.
+func (r *ruling) flags() json.RawMessage {
+	if r == nil {
 		return nil
 	}
-	b, err := json.Marshal(map[string]string{"confirmations": d.policy.by})
+	b, err := json.Marshal(map[string]string{"confirmations": r.by})
 	if err != nil {
 		return nil // a map of strings always marshals
 	}
@@ -80,7 +109,6 @@ func (d *decider) close() {
 	d.stop()
 	d.done.Wait()
 	d.requests.Close()
-	d.client.Close()
 }
 
 func (d *decider) serve(ctx context.Context) {
@@ -93,7 +121,13 @@ func (d *decider) serve(ctx context.Context) {
 		if msg.SchemaID != rmp.CTActionRequest || msg.Decode(&req) != nil {
 			continue
 		}
-		r := d.policy
+		r, ours := d.policy, true
+		if d.of != nil {
+			r, ours = d.of(msg.TraceID)
+		}
+		if !ours {
+			continue
+		}
 		if r == nil {
 			r = d.ask(ctx, &req)
 		}
@@ -123,7 +157,7 @@ func (d *decider) publish(ctx context.Context, trace rmp.TraceID, req *rmp.Actio
 	if !r.approve {
 		d.refused.Store(true)
 	}
-	err := d.client.Send(ctx, &rmp.Message{
+	err := d.peer.Send(ctx, &rmp.Message{
 		SchemaID: rmp.CTActionDecision, TraceID: trace, TTLMS: uint64(time.Minute.Milliseconds()),
 		Meta: rmp.Meta{Topic: wasm.TopicActions, From: "user", To: "agent:" + req.Agent},
 		Payload: &rmp.ActionDecision{

@@ -43,6 +43,10 @@ type sessionOptions struct {
 	sealed bool
 	// sources go before all others: agents that are tried in a replay.
 	sources []wasm.Source
+	// keepReady is how many instances of each agent are made ahead.
+	keepReady int
+	// daemon: the folder that the process was started in has no say.
+	daemon bool
 }
 
 // confirmTimeout is how long a person may take for a decision.
@@ -71,7 +75,9 @@ func (s *session) open(ctx context.Context, opt sessionOptions) error {
 		}
 	}
 	s.bus = bus.New(bus.Config{})
-	s.runtime = wasm.NewRuntime(wasm.RuntimeConfig{CacheDir: s.places.cache, Warn: s.warn})
+	s.runtime = wasm.NewRuntime(wasm.RuntimeConfig{
+		CacheDir: s.places.cache, KeepReady: opt.keepReady, Warn: s.warn,
+	})
 	return s.serve(ctx, opt)
 }
 
@@ -99,7 +105,10 @@ func (o *IO) storeOptions(cfg *Loaded) pog.Options {
 func (o *IO) catalog(cfg *Loaded, opt sessionOptions) (*wasm.Catalog, error) {
 	sources := opt.sources
 	dirs := append([]string{opt.agentsDir}, cfg.Agents.SearchDirs...)
-	dirs = append(dirs, "agents", o.places(cfg).work+"/agents", "/usr/lib/runloop/agents", "/var/lib/runloop/agents")
+	if !opt.daemon {
+		dirs = append(dirs, "agents")
+	}
+	dirs = append(dirs, o.places(cfg).work+"/agents", "/usr/lib/runloop/agents", "/var/lib/runloop/agents")
 	seen := map[string]bool{"": true}
 	for _, dir := range dirs {
 		if seen[dir] {
@@ -179,10 +188,11 @@ func (s *session) services(actions wasm.Actions) wasm.Services {
 }
 
 // engine runs openings on the session's bus. sink gets the events of a run;
-// they are published as well.
-func (s *session) engine(sink func(opening.Event)) *opening.Engine {
-	exec := opening.NewBusExecutor(s.bus.Client("engine", bus.KindAgent))
-	return &opening.Engine{
+// they are published as well. release gives the engine's place on the bus back.
+func (s *session) engine(sink func(opening.Event)) (e *opening.Engine, release func()) {
+	client := s.bus.Client("engine", bus.KindAgent)
+	exec := opening.NewBusExecutor(client)
+	e = &opening.Engine{
 		Executor: exec, Actions: exec, MaxParallel: s.cfg.Runtime.MaxParallel,
 		Store:     runStore{s.store},
 		Artifacts: artifactService{s.store, s.places.artifacts},
@@ -191,6 +201,7 @@ func (s *session) engine(sink func(opening.Event)) *opening.Engine {
 			sink(ev)
 		},
 	}
+	return e, func() { client.Close() } // an engine that is done has nothing to lose
 }
 
 // Close stops the agents and closes all that was opened, in the order that
