@@ -95,8 +95,12 @@ const anyTTL = 100 * 365 * 24 * time.Hour
 // start says hello and, when it is answered, starts the two goroutines.
 func (c *Conn) start(ctx context.Context) error {
 	stop := context.AfterFunc(ctx, func() { _ = c.conn.SetDeadline(time.Unix(1, 0)) })
-	reader := rmp.NewReader(c.conn, c.codec)
-	err := c.greet(reader)
+	src, err := newSocketReader(c.conn)
+	if err != nil {
+		return fmt.Errorf("bus: dial: %w", err)
+	}
+	reader := rmp.NewReader(src, c.codec)
+	err = c.greet(reader)
 	if !stop() {
 		return fmt.Errorf("bus: dial: %w", ctx.Err())
 	}
