@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"sync"
 	"sync/atomic"
@@ -41,8 +42,17 @@ type Conn struct {
 	out     *outbox
 	local   *Bus // routes what comes in to the subscriptions here
 	done    chan struct{}
-	reading sync.WaitGroup
+	running sync.WaitGroup         // the goroutine that reads when nobody waits
 	topic   atomic.Pointer[string] // the last that was found to be one
+
+	// Whoever holds token reads (see connread.go).
+	token    sync.Mutex
+	in       *intake
+	wants    atomic.Pointer[Subscription] // who reads, if it is a receiver
+	batches  atomic.Uint64                // how often was something read
+	sleepers atomic.Int32                 // who wait for others to read
+	parked   atomic.Bool                  // the goroutine looks at nothing but nudge
+	nudge    chan struct{}
 
 	// Of who sends, under the lock of out.
 	nextID   uint64
@@ -82,6 +92,7 @@ func Dial(ctx context.Context, path string, opts DialOptions) (*Conn, error) {
 		done:    make(chan struct{}),
 		nextID:  randomID(),
 		waiting: make(map[uint64]chan<- reply),
+		nudge:   make(chan struct{}, 1),
 	}
 	if err := c.start(ctx); err != nil {
 		return nil, errors.Join(err, nc.Close())
@@ -95,8 +106,12 @@ const anyTTL = 100 * 365 * 24 * time.Hour
 // start says hello and, when it is answered, starts the two goroutines.
 func (c *Conn) start(ctx context.Context) error {
 	stop := context.AfterFunc(ctx, func() { _ = c.conn.SetDeadline(time.Unix(1, 0)) })
-	reader := rmp.NewReader(c.conn, c.codec)
-	err := c.greet(reader)
+	src, err := newSocketReader(c.conn)
+	if err != nil {
+		return fmt.Errorf("bus: dial: %w", err)
+	}
+	reader := rmp.NewReader(src, c.codec)
+	err = c.greet(reader)
 	if !stop() {
 		return fmt.Errorf("bus: dial: %w", ctx.Err())
 	}
@@ -111,9 +126,10 @@ func (c *Conn) start(ctx context.Context) error {
 	}
 	c.out.end = c.end
 	c.out.patience = -1 // nobody but the server can be slow here
-	c.reading.Add(1)
+	c.in = &intake{conn: c, reader: reader, pub: publisher{bus: c.local, name: c.welcome.Server}}
+	c.running.Add(1)
 	go c.out.run()
-	go c.read(reader)
+	go c.background()
 	if c.opts.KeepAlive > 0 {
 		c.mu.Lock()
 		c.ping = time.AfterFunc(c.opts.KeepAlive, c.keepAlive)
@@ -189,7 +205,7 @@ func (c *Conn) Close() error {
 	case <-time.After(closeTime): // the server does not read
 	}
 	c.end(ErrClosed)
-	c.reading.Wait()
+	c.running.Wait()
 	<-c.out.done
 	return nil
 }
@@ -241,4 +257,15 @@ func (c *Conn) resolve(ack uint64, r reply) bool {
 		ch <- r // has room for it
 	}
 	return ok
+}
+
+// hungUp is why a connection ended: what the server said last, if anything.
+func hungUp(err, last error) error {
+	if last != nil {
+		return fmt.Errorf("%w: %w", ErrClosed, last)
+	}
+	if errors.Is(err, io.EOF) || errors.Is(err, net.ErrClosed) {
+		return fmt.Errorf("%w by the server", ErrClosed)
+	}
+	return fmt.Errorf("%w: %w", ErrClosed, err)
 }

@@ -3,70 +3,260 @@ package bus
 import (
 	"context"
 	"errors"
-	"fmt"
-	"io"
-	"net"
+	"os"
 	"time"
 
 	"github.com/runloop-os/runloop/rmp"
 )
 
-// intake is the reading half of a connection. Frames that come together for
-// one subscription are put into its queue together.
-type intake struct {
-	conn  *Conn
-	pub   publisher // to the subscriptions here
-	now   time.Duration
-	fresh bool   // now is that of the present batch
-	msg   *Msg   // that the next frame is read into
-	free  []*Msg // that may be used again
-	to    *Subscription
-	batch []*Msg // for to
-	last  error  // what the server said last, if it was an error report
-}
+// Who reads a connection? Whoever waits for something from it: a receiver that
+// finds its queue empty, or a publisher that waits for an acknowledgement,
+// reads itself if nobody else does, and hands out what is for others on the
+// way. That saves a change of goroutines for each answer. There is one more
+// goroutine, which reads while nobody waits, or more than one do:
+//
+//   - whoever holds Conn.token reads;
+//   - who waits and does not get the token counts as a sleeper until it is
+//     woken; who frees the token while there are sleepers nudges the goroutine;
+//   - when nothing was read for a tick, and nobody holds the token, the
+//     goroutine reads. It stops when everybody it woke was all that waited;
+//   - when a receiver holds the token for long, because nothing comes, the
+//     goroutine looks no more, until that receiver frees the token.
 
-// maxBatch is how many frames are put into a queue together.
-const maxBatch = 64
+// Times of the goroutine.
+const (
+	watchTick = time.Millisecond
+	parkAfter = 20 // ticks
+)
 
-// read hands out what comes, until the connection ends.
-func (c *Conn) read(reader *rmp.Reader) {
-	defer c.reading.Done()
-	in := intake{conn: c, pub: publisher{bus: c.local, name: c.welcome.Server}}
-	for {
-		if !reader.Buffered() {
-			in.flush()
-			in.fresh = false
-		}
-		if in.msg == nil {
-			in.msg = in.message()
-		}
-		f := &in.msg.Frame
-		err := reader.Next(f)
-		if !in.fresh {
-			in.fresh, in.now = true, c.local.clock.now()
-		}
-		switch {
-		case err == nil:
-			in.take(f)
-		case rmp.InStep(err): // perhaps a type that is newer than this client
-			c.unasked(&WireError{Code: rmp.ErrorName(err), Message: err.Error()})
-		default:
-			in.flush()
-			c.end(hungUp(err, in.last))
+// background is the goroutine that reads when nobody who waits does.
+func (c *Conn) background() {
+	defer c.running.Done()
+	c.token.Lock()
+	for c.readOn() {
+		if !c.watch() {
 			return
 		}
 	}
 }
 
-// hungUp is why a connection ended: what the server said last, if anything.
-func hungUp(err, last error) error {
-	if last != nil {
-		return fmt.Errorf("%w: %w", ErrClosed, last)
+// readOn reads, holding the token, until everybody who waited was woken, or to
+// the end of the connection, which it reports as false. It frees the token.
+func (c *Conn) readOn() bool {
+	for {
+		woken, err := c.in.batch()
+		switch {
+		case isInterrupt(err):
+			_ = c.conn.SetReadDeadline(time.Time{}) // meant for somebody else
+		case err != nil:
+			c.end(err)
+			c.token.Unlock()
+			return false
+		case woken > 0 && woken >= int(c.sleepers.Load()):
+			c.token.Unlock()
+			if int(c.sleepers.Load()) <= woken || !c.token.TryLock() {
+				return true
+			}
+		}
 	}
-	if errors.Is(err, io.EOF) || errors.Is(err, net.ErrClosed) {
-		return fmt.Errorf("%w by the server", ErrClosed)
+}
+
+// watch waits until the goroutine is to read, and returns with the token, or
+// false at the end of the connection.
+func (c *Conn) watch() bool {
+	timer := time.NewTimer(watchTick)
+	defer timer.Stop()
+	held, seen := 0, c.batches.Load()
+	for {
+		select {
+		case <-c.done:
+			return false
+		case <-c.nudge:
+			c.parked.Store(false)
+			if c.sleepers.Load() > 0 && c.token.TryLock() {
+				return true
+			}
+			held = 0
+			timer.Reset(watchTick)
+			continue
+		case <-timer.C:
+		}
+		if !c.token.TryLock() {
+			if held++; held < parkAfter {
+				timer.Reset(watchTick)
+				continue
+			}
+			c.parked.Store(true)
+			if !c.token.TryLock() {
+				continue // to the nudge of who frees it
+			}
+			c.parked.Store(false)
+		}
+		now := c.batches.Load()
+		if now == seen {
+			return true
+		}
+		held, seen = 0, now
+		c.token.Unlock()
+		if c.sleepers.Load() > 0 && c.token.TryLock() {
+			return true // somebody tried while it was taken
+		}
+		timer.Reset(watchTick)
 	}
-	return fmt.Errorf("%w: %w", ErrClosed, err)
+}
+
+// release frees the token of a receiver or publisher that waits no more.
+func (c *Conn) release() {
+	c.wants.Store(nil)
+	c.token.Unlock()
+	if c.sleepers.Load() > 0 || c.parked.Load() {
+		select {
+		case c.nudge <- struct{}{}:
+		default:
+		}
+	}
+}
+
+// readFor waits for a frame for s, whose queue was found empty. It returns it
+// when it comes past, or nothing when s is to look at its queue again.
+func (c *Conn) readFor(ctx context.Context, s *Subscription) (*Msg, error) {
+	c.sleepers.Add(1)
+	if !c.token.TryLock() {
+		defer c.sleepers.Add(-1)
+		return nil, s.sleep(ctx)
+	}
+	c.sleepers.Add(-1)
+	defer c.release()
+	c.wants.Store(s)
+	if s.stirred() {
+		return nil, nil
+	}
+	c.in.want, c.in.fresh = s, false
+	err := c.readWhile(ctx, func() bool { return c.in.got == nil && !s.stirred() })
+	m := c.in.got
+	c.in.want, c.in.got = nil, nil
+	if m != nil {
+		return m, nil
+	}
+	return nil, err
+}
+
+// readUntil waits for a reply on ch. It returns when there may be one.
+func (c *Conn) readUntil(ctx context.Context, ch chan reply) error {
+	c.sleepers.Add(1)
+	if !c.token.TryLock() {
+		defer c.sleepers.Add(-1)
+		select {
+		case r := <-ch:
+			ch <- r // there is room: it was the only one
+			return nil
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	c.sleepers.Add(-1)
+	defer c.release()
+	return c.readWhile(ctx, func() bool { return len(ch) == 0 })
+}
+
+// readWhile reads frames, holding the token, as long as more holds. The end of
+// ctx interrupts it; that of the connection ends what is waited for.
+func (c *Conn) readWhile(ctx context.Context, more func() bool) error {
+	if ctx.Done() != nil {
+		stop := context.AfterFunc(ctx, func() { _ = c.conn.SetReadDeadline(past) })
+		defer stop()
+	}
+	defer c.in.flush()
+	for more() {
+		err := c.in.step()
+		if isInterrupt(err) {
+			// It may be meant for who read before. Ours is looked for after
+			// the deadline is taken back, so that it cannot be missed.
+			_ = c.conn.SetReadDeadline(time.Time{})
+			if err := ctx.Err(); err != nil {
+				return err
+			}
+		} else if err != nil {
+			c.end(err)
+			return nil
+		}
+	}
+	return nil
+}
+
+// interrupt has a receiver of s that reads look at its queue, where it finds
+// the end of s.
+func (c *Conn) interrupt(s *Subscription) {
+	if c.wants.Load() == s {
+		_ = c.conn.SetReadDeadline(past)
+	}
+}
+
+// past is a deadline that ends a read at once.
+var past = time.Unix(1, 0)
+
+// isInterrupt reports whether a read ended because of its deadline.
+func isInterrupt(err error) bool { return err != nil && errors.Is(err, os.ErrDeadlineExceeded) }
+
+// intake is the reading half of a connection, for who holds the token. Frames
+// that come together for one subscription are put into its queue together.
+type intake struct {
+	conn   *Conn
+	reader *rmp.Reader
+	pub    publisher // to the subscriptions here
+	now    time.Duration
+	fresh  bool          // now is that of the present batch
+	want   *Subscription // whose next frame is not to be queued
+	got    *Msg          // but put here
+	msg    *Msg          // that the next frame is read into
+	free   []*Msg        // that may be used again
+	to     *Subscription
+	queue  []*Msg // for to
+	woken  int    // receivers and publishers, in this batch
+	last   error  // what the server said last, if it was an error report
+}
+
+// maxBatch is how many frames are put into a queue together.
+const maxBatch = 64
+
+// batch reads what is there, at least one frame, and returns how many were
+// woken by it.
+func (in *intake) batch() (woken int, err error) {
+	in.woken, in.fresh = 0, false
+	for more := true; more && err == nil; more = in.reader.Buffered() {
+		err = in.step()
+	}
+	in.flush()
+	return in.woken, err
+}
+
+// step reads and handles one frame. Its error is why the connection ended,
+// unless it is an interrupt.
+func (in *intake) step() error {
+	if !in.reader.Buffered() {
+		in.flush()
+		in.fresh = false
+	}
+	if in.msg == nil {
+		in.msg = in.message()
+	}
+	f := &in.msg.Frame
+	err := in.reader.Next(f)
+	if !in.fresh {
+		in.fresh, in.now = true, in.conn.local.clock.now()
+		in.conn.batches.Add(1)
+	}
+	switch {
+	case err == nil:
+		in.take(f)
+	case rmp.InStep(err): // perhaps a type that is newer than this client
+		in.conn.unasked(&WireError{Code: rmp.ErrorName(err), Message: err.Error()})
+	case isInterrupt(err):
+		return err
+	default:
+		return hungUp(err, in.last)
+	}
+	return nil
 }
 
 // take handles a frame of the server's.
@@ -83,15 +273,22 @@ func (in *intake) take(f *rmp.Frame) {
 		in.deliver(f, topic)
 	case f.SchemaID == rmp.CTErrorReport:
 		in.last = reportOf(f)
-		if !c.resolve(ack, reply{err: in.last}) {
-			c.unasked(wireError(in.last))
-		}
+		in.resolve(ack, reply{err: in.last})
 	case f.SchemaID == rmp.CTControl:
 		var r reply
 		if r.err = f.Decode(&r.control); r.Op == opAck {
 			ack = r.N
 		}
-		c.resolve(ack, r)
+		in.resolve(ack, r)
+	}
+}
+
+// resolve gives a reply to who waits for it.
+func (in *intake) resolve(ack uint64, r reply) {
+	if in.conn.resolve(ack, r) {
+		in.woken++
+	} else if r.err != nil {
+		in.conn.unasked(wireError(r.err))
 	}
 }
 
@@ -122,11 +319,15 @@ func (in *intake) deliver(f *rmp.Frame, topic []byte) {
 	in.msg = nil
 	m.mem = in.memory(m.mem, len(f.Bytes))
 	f.MoveTo(m.mem)
-	if t.sub != in.to || len(in.batch) == maxBatch {
+	if t.sub == in.want && in.got == nil {
+		in.got = m
+		return
+	}
+	if t.sub != in.to || len(in.queue) == maxBatch {
 		in.flush()
 		in.to = t.sub
 	}
-	in.batch = append(in.batch, m)
+	in.queue = append(in.queue, m)
 }
 
 // share gives a message to several subscriptions, so that it cannot be used
@@ -137,9 +338,12 @@ func (in *intake) share(m *Msg, targets []*target) {
 	m.mem = nil
 	m.MoveTo(make([]byte, len(m.Bytes)))
 	for _, t := range targets {
-		if t.handle != nil {
+		switch {
+		case t.handle != nil:
 			t.handle(m)
-		} else {
+		case t.sub == in.want && in.got == nil:
+			in.got = m
+		default:
 			in.push(t.sub, []*Msg{m})
 		}
 	}
@@ -166,18 +370,21 @@ func (in *intake) memory(mem []byte, n int) []byte {
 
 // flush puts the batch into its queue.
 func (in *intake) flush() {
-	if len(in.batch) > 0 {
-		in.push(in.to, in.batch)
-		clear(in.batch)
-		in.batch = in.batch[:0]
+	if len(in.queue) > 0 {
+		in.push(in.to, in.queue)
+		clear(in.queue)
+		in.queue = in.queue[:0]
 	}
 }
 
 // push puts messages into a queue. For those that find no room it waits, or
 // drops them, as every publisher does; nobody asks how that ended.
 func (in *intake) push(to *Subscription, msgs []*Msg) {
-	n, free := to.pushAll(msgs, in.free)
-	in.free = free[:min(len(free), maxFree)]
+	n := to.pushAll(msgs, &in.free)
+	in.free = in.free[:min(len(in.free), maxFree)]
+	if n > 0 && to.woke() {
+		in.woken++
+	}
 	for _, m := range msgs[n:] {
 		l := letter{Frame: &m.Frame, msg: m, now: in.conn.local.clock.now()}
 		l.route = &route{topic: m.Topic}

@@ -3,6 +3,7 @@ package bus
 import (
 	"context"
 	"fmt"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -69,7 +70,7 @@ func controlMessage(p payload) *rmp.Message {
 func (c *Conn) Subscribe(ctx context.Context, filter string, opts SubOptions) (*Subscription, error) {
 	s := newSubscription(c.local, c.opts.Name, filter, SubOptions{MaxMessages: opts.MaxMessages, MaxBytes: opts.MaxBytes})
 	g := &grant{conn: c, id: c.number()}
-	s.onEnd = g.end
+	s.conn, s.onEnd = c, g.end
 	if err := g.ask(ctx, &s.target, opts.Queue); err != nil {
 		s.end(err)
 		return nil, fmt.Errorf("subscribe: %w", err)
@@ -86,10 +87,12 @@ func (c *Conn) Subscribe(ctx context.Context, filter string, opts SubOptions) (*
 func (c *Conn) Handle(ctx context.Context, filter, queue string, handle func(*Msg)) (stop func(), err error) {
 	t := &target{filter: filter, owner: c.opts.Name, handle: handle, end: func(error) {}}
 	g := &grant{conn: c, id: c.number()}
-	stop = func() {
+	c.sleepers.Add(1) // for good: handle is to be called while nobody waits
+	stop = sync.OnceFunc(func() {
 		c.local.remove(t)
 		g.end()
-	}
+		c.sleepers.Add(-1)
+	})
 	if err := g.ask(ctx, t, queue); err != nil {
 		stop()
 		return nil, fmt.Errorf("subscribe: %w", err)
@@ -185,12 +188,16 @@ func (c *Conn) ask(ctx context.Context, m *rmp.Message) (reply, error) {
 		c.forget(ack)
 		return reply{}, err
 	}
-	select {
-	case r := <-ch:
-		return r, r.err
-	case <-ctx.Done():
-		c.forget(ack)
-		return reply{}, ctx.Err()
+	for {
+		select {
+		case r := <-ch:
+			return r, r.err
+		default:
+		}
+		if err := c.readUntil(ctx, ch); err != nil {
+			c.forget(ack)
+			return reply{}, err
+		}
 	}
 }
 
@@ -239,7 +246,7 @@ func (c *Conn) send(ctx context.Context, m *rmp.Message) error {
 
 // burst is the time between two frames below which they are written together.
 // A frame that comes alone is written at once, which is quicker.
-const burst = 20 * time.Microsecond
+const burst = 5 * time.Microsecond
 
 // enqueue puts m into the outbox and has that written. When there is no room
 // the caller waits.

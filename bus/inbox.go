@@ -40,6 +40,7 @@ type Subscription struct {
 	target
 	inbox gate
 	bus   *Bus
+	conn  *Conn  // that frames come through, nil in process
 	onEnd func() // takes it off its client
 	once  sync.Once
 
@@ -57,10 +58,10 @@ type Subscription struct {
 	left  atomic.Uint64
 
 	// The queue, under the lock of inbox.
-	ring   []*Msg // len is a power of two
-	head   int    // of the oldest
-	ringed int    // how many there are
-	free   []*Msg // may be used again
+	ring   []*Msg       // len is a power of two
+	head   int          // of the oldest
+	ringed atomic.Int32 // how many there are; changes under the lock
+	free   []*Msg       // may be used again
 
 	receivers atomic.Int32  // waiting in Recv; grows under the lock of inbox
 	ready     chan struct{} // wakes one of them
@@ -121,9 +122,27 @@ func (s *Subscription) recv(ctx context.Context, reuse bool) (*Msg, error) {
 		if len(late) > 0 {
 			continue
 		}
-		if err := s.sleep(ctx); err != nil {
+		if s.conn != nil {
+			m, err = s.conn.readFor(ctx, s)
+		} else {
+			err = s.sleep(ctx)
+		}
+		if err != nil {
 			return nil, err
 		}
+		if m != nil {
+			s.keep(m, reuse)
+			return m, nil
+		}
+	}
+}
+
+// keep remembers a message of which the memory may be used again.
+func (s *Subscription) keep(m *Msg, reuse bool) {
+	if reuse {
+		s.outMu.Lock()
+		defer s.outMu.Unlock()
+		s.last = m
 	}
 }
 
@@ -165,7 +184,7 @@ func (s *Subscription) pop(reuse bool) (m *Msg, late []*Msg, err error) {
 func (s *Subscription) settle() {
 	if left := s.left.Swap(0); left != 0 {
 		s.inbox.leave(int(left/leftFrame), int(left%leftFrame))
-		if s.ringed > 0 {
+		if s.ringed.Load() > 0 {
 			s.wake() // who was let in is for a receiver that waits
 		}
 	}
@@ -183,17 +202,17 @@ func (s *Subscription) take() (late []*Msg, err error) {
 	}
 	s.free = append(s.free, s.used...)
 	s.used = s.used[:0]
-	if s.ringed == 0 {
+	if s.ringed.Load() == 0 {
 		return nil, nil
 	}
 	s.out = s.spare[:0]
-	now, n := s.bus.clock.now(), min(s.ringed/4+1, maxTake)
+	now, n := s.bus.clock.now(), min(int(s.ringed.Load())/4+1, maxTake)
 	s.few = n < maxTake
 	for range n {
 		m := s.ring[s.head]
 		s.ring[s.head] = nil
 		s.head = (s.head + 1) & (len(s.ring) - 1)
-		s.ringed--
+		s.ringed.Add(-1)
 		if now < m.deadline {
 			s.out = append(s.out, m)
 		} else {
@@ -202,7 +221,7 @@ func (s *Subscription) take() (late []*Msg, err error) {
 		}
 	}
 	s.spare = s.out
-	if s.ringed > 0 {
+	if s.ringed.Load() > 0 {
 		s.wake() // another receiver
 	}
 	return late, nil
@@ -212,7 +231,7 @@ func (s *Subscription) take() (late []*Msg, err error) {
 func (s *Subscription) sleep(ctx context.Context) error {
 	s.inbox.mu.Lock()
 	defer s.inbox.mu.Unlock()
-	if s.ringed > 0 || s.inbox.err != nil {
+	if s.ringed.Load() > 0 || s.inbox.err != nil {
 		return nil
 	}
 	s.receivers.Add(1)
@@ -229,7 +248,7 @@ func (s *Subscription) sleep(ctx context.Context) error {
 	}
 	s.inbox.mu.Lock()
 	s.receivers.Add(-1)
-	if err != nil && (s.ringed > 0 || s.inbox.err != nil) {
+	if err != nil && (s.ringed.Load() > 0 || s.inbox.err != nil) {
 		s.wake() // what may have woken this receiver is for another
 	}
 	return err
@@ -237,35 +256,50 @@ func (s *Subscription) sleep(ctx context.Context) error {
 
 // wake wakes a receiver if one waits. It is better called without the lock,
 // for which that receiver would have to wait.
-func (s *Subscription) wake() {
+func (s *Subscription) wake() { s.woke() }
+
+// woke is wake, and reports whether there was one.
+func (s *Subscription) woke() bool {
 	if s.receivers.Load() == 0 {
-		return
+		return false
 	}
 	select {
 	case s.ready <- struct{}{}:
+		return true
 	default: // one is being woken, and passes it on
+		return false
 	}
+}
+
+// stirred reports whether there is something in the queue, or its end.
+func (s *Subscription) stirred() bool {
+	if s.ringed.Load() > 0 {
+		return true
+	}
+	s.inbox.mu.Lock()
+	defer s.inbox.mu.Unlock()
+	return s.inbox.err != nil
 }
 
 // push appends a letter to the ring.
 func (s *Subscription) push(l *letter) {
-	if s.ringed == len(s.ring) {
+	n := int(s.ringed.Load())
+	if n == len(s.ring) {
 		ring := make([]*Msg, max(8, 2*len(s.ring)))
-		n := copy(ring, s.ring[s.head:])
-		copy(ring[n:], s.ring[:s.head])
+		copy(ring[copy(ring, s.ring[s.head:]):], s.ring[:s.head])
 		s.ring, s.head = ring, 0
 	}
-	s.ring[(s.head+s.ringed)&(len(s.ring)-1)] = l.message()
-	s.ringed++
+	s.ring[(s.head+n)&(len(s.ring)-1)] = l.message()
+	s.ringed.Add(1)
 }
 
-// pushAll appends messages as far as there is room, and returns how many, and
-// messages that may be used again. It is for a subscription with one
-// publisher.
-func (s *Subscription) pushAll(msgs, free []*Msg) (int, []*Msg) {
-	n := 0
+// pushAll appends messages as far as there is room, and returns how many. It is
+// for a subscription with one publisher, which gets messages that may be used
+// again added to free.
+func (s *Subscription) pushAll(msgs []*Msg, free *[]*Msg) (n int) {
 	var l letter
 	s.inbox.mu.Lock()
+	defer s.inbox.mu.Unlock()
 	for _, m := range msgs {
 		l.Frame, l.msg = &m.Frame, m
 		if s.inbox.err != nil || !s.inbox.room(&l) {
@@ -274,13 +308,9 @@ func (s *Subscription) pushAll(msgs, free []*Msg) (int, []*Msg) {
 		s.inbox.enter(&l)
 		n++
 	}
-	free = append(free, s.free...)
+	*free = append(*free, s.free...)
 	s.free = s.free[:0]
-	s.inbox.mu.Unlock()
-	if n > 0 {
-		s.wake()
-	}
-	return n, free
+	return n
 }
 
 // Close ends the subscription and lets go of what is queued. Receivers return
@@ -303,9 +333,13 @@ func (s *Subscription) end(why error) {
 		s.inbox.mu.Lock()
 		defer s.inbox.mu.Unlock()
 		s.inbox.shut(why)
-		s.ring, s.ringed, s.free = nil, 0, nil
+		s.ring, s.free = nil, nil
+		s.ringed.Store(0)
 		s.wake()
 	})
+	if s.conn != nil {
+		s.conn.interrupt(s)
+	}
 }
 
 // orDefault returns n, or the default when it is not positive.

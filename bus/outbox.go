@@ -78,7 +78,7 @@ func newOutbox(b *Bus, conn *net.UnixConn, maxBytes int, timeout time.Duration) 
 	o.gate.maxBytes, o.gate.maxHeld = maxBytes, 1<<30
 	o.gate.patience = b.cfg.LagLimit
 	o.try = func(fd uintptr) bool {
-		o.tryN, o.tryErr = syscall.Write(int(fd), o.current.buf[o.current.sent:])
+		o.tryN, o.tryErr = writeNow(fd, o.current.buf[o.current.sent:])
 		return true // never wait here
 	}
 	return o, nil

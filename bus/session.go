@@ -53,8 +53,12 @@ func newSession(s *Server, conn *net.UnixConn, peer Peer) (*session, error) {
 	ses := &session{srv: s, bus: s.bus, conn: conn, peer: peer, out: out, nextID: randomID()}
 	ses.ctx, ses.cancel = context.WithCancelCause(context.Background())
 	out.end = ses.kill
+	src, err := newSocketReader(conn)
+	if err != nil {
+		return nil, err
+	}
 	// Until we know who it is a small frame must do.
-	ses.reader = rmp.NewReader(conn, rmp.Codec{Registry: s.bus.cfg.Codec.Registry, MaxBody: maxHandshakeBody})
+	ses.reader = rmp.NewReader(src, rmp.Codec{Registry: s.bus.cfg.Codec.Registry, MaxBody: maxHandshakeBody})
 	ses.pub = publisher{bus: s.bus, inline: true}
 	ses.subs = make(map[uint64]*target)
 	ses.letter.Frame, ses.letter.borrowed = &ses.frame, true

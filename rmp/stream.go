@@ -2,6 +2,7 @@ package rmp
 
 import (
 	"encoding/binary"
+	"errors"
 	"io"
 )
 
@@ -44,16 +45,24 @@ func (r *Reader) SetCodec(codec Codec) { r.codec = codec }
 // A bad frame is an error of the table of spec/01. When [InStep] holds for
 // it, the next call goes on with the frame after it; all other errors are
 // final and come again. The stream's end between two frames is [io.EOF].
-// Errors of the source are returned as they are.
+// Errors of the source are returned as they are; a timeout is not final, the
+// next call goes on where this one was interrupted.
 func (r *Reader) Next(f *Frame) error {
 	if r.err != nil {
 		return r.err
 	}
 	err := r.next(f)
-	if err != nil && !InStep(err) {
+	if err != nil && !InStep(err) && !isTimeout(err) {
 		r.err = err
 	}
 	return err
+}
+
+// isTimeout reports whether a source may have more later, as errors of the net
+// package say.
+func isTimeout(err error) bool {
+	var t interface{ Timeout() bool }
+	return errors.As(err, &t) && t.Timeout()
 }
 
 // Buffered reports whether a whole frame is in the buffer, so that the next

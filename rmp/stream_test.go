@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"io"
+	"os"
 	"strings"
 	"testing"
 
@@ -180,6 +181,45 @@ func TestSourceErrors(t *testing.T) {
 	if err := rmp.NewReader(errReader{nil}, rmp.Codec{}).Next(&f); !errors.Is(err, io.ErrNoProgress) {
 		t.Errorf("a source without progress: %v", err)
 	}
+}
+
+// TestTimeouts interrupts a stream of good and bad frames before every byte.
+func TestTimeouts(t *testing.T) {
+	stream := append(append(golden(), put32(8, 1)(golden())...), golden()...)
+	src := &hesitant{b: stream}
+	r := rmp.NewReader(src, rmp.Codec{})
+	var f rmp.Frame
+	for _, want := range []error{nil, rmp.ErrInvalidHeaderFlags, nil, io.EOF} {
+		err := r.Next(&f)
+		for ; errors.Is(err, os.ErrDeadlineExceeded); err = r.Next(&f) {
+			src.interrupted++
+		}
+		if !errors.Is(err, want) {
+			t.Errorf("%v, want %v", err, want)
+		}
+	}
+	if src.interrupted != len(stream) {
+		t.Errorf("interrupted %d times", src.interrupted)
+	}
+}
+
+// hesitant is a source that gives a byte at a time, each after a timeout.
+type hesitant struct {
+	b           []byte
+	gave        bool
+	interrupted int
+}
+
+func (h *hesitant) Read(to []byte) (int, error) {
+	if h.gave = !h.gave; h.gave && len(h.b) > 0 {
+		return 0, os.ErrDeadlineExceeded
+	}
+	if len(h.b) == 0 {
+		return 0, io.EOF
+	}
+	to[0] = h.b[0]
+	h.b = h.b[1:]
+	return 1, nil
 }
 
 // errReader returns no bytes and its error.

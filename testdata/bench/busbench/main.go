@@ -83,15 +83,23 @@ func ratios(ours, reference []float64) []float64 {
 	return r
 }
 
-// compare makes a row of figures that were measured in turns. The target is a
-// bound of the median of their ratios.
-func compare(what, unit string, ours, reference []float64, atMost bool, bound float64) row {
+// target is a bound of the median ratio of a row.
+type target struct {
+	most bool // or least
+	x    float64
+}
+
+func atMost(x float64) target  { return target{true, x} }
+func atLeast(x float64) target { return target{false, x} }
+
+// compare makes a row of figures that were measured in turns.
+func compare(what, unit string, ours, reference []float64, to target) row {
 	ratio := median(ratios(ours, reference))
 	r := row{What: what, Ours: median(ours), Reference: median(reference), Ratio: ratio, Unit: unit}
-	if atMost {
-		r.Target, r.OK = fmt.Sprintf("<= %gx", bound), ratio <= bound
+	if to.most {
+		r.Target, r.OK = fmt.Sprintf("<= %gx", to.x), ratio <= to.x
 	} else {
-		r.Target, r.OK = fmt.Sprintf(">= %gx", bound), ratio >= bound
+		r.Target, r.OK = fmt.Sprintf(">= %gx", to.x), ratio >= to.x
 	}
 	return r
 }
