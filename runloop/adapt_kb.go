@@ -4,11 +4,13 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"strings"
 	"time"
 
 	"github.com/google/uuid"
 
+	"github.com/runloop-os/runloop/bus"
 	"github.com/runloop-os/runloop/opening"
 	"github.com/runloop-os/runloop/pog"
 	"github.com/runloop-os/runloop/wasm"
@@ -163,6 +165,24 @@ func auditService(store *pog.Store, warn func(error)) func(context.Context, wasm
 		if err != nil {
 			warn(err)
 		}
+	}
+}
+
+// auditRefusal records what a client of the socket was refused.
+func auditRefusal(store *pog.Store, r bus.Refusal, warn func(error)) {
+	d, err := pog.NewDelta("cap.audit", map[string]any{
+		"agent": r.Peer.Name, "cap": "bus", "op": r.Op, "target": r.Topic, "decision": "deny",
+		"severity": "warn", "reason": r.Code + ": " + r.Why,
+	})
+	if err == nil {
+		d.Provenance = pog.Provenance{
+			Source: fmt.Sprintf("socket, uid %d, pid %d, kind %s", r.Peer.UID, r.Peer.PID, r.Peer.Kind),
+			Nonce:  uuid.NewString(),
+		}
+		_, err = store.Propose(context.Background(), pog.System(), d)
+	}
+	if err != nil {
+		warn(err)
 	}
 }
 

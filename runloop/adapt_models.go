@@ -74,6 +74,7 @@ func (o *IO) secret(_ context.Context, id string) (string, error) {
 
 // recordCall puts the metering of one call to a provider into the ledger.
 func (s *session) recordCall(r broker.Record) {
+	s.calls.add(r)
 	d, err := pog.NewDelta("broker.call", map[string]any{
 		"op": r.Op, "provider": r.Provider, "model": r.Model, "agent": r.Agent, "node": r.Node,
 		"attempt": r.Attempt, "tokens_in": r.TokensIn, "tokens_out": r.TokensOut, "usd": r.USD,

@@ -29,6 +29,7 @@ JSON object a line.`,
 			&cli.StringFlag{Name: "params", Usage: "parameters as `JSON`, or @file"},
 			&cli.StringFlag{Name: "params-file", Usage: "parameters from a `FILE` of JSON, or - for stdin"},
 			&cli.StringFlag{Name: "prompt-env", Usage: "parameter prompt from the variable `VAR`"},
+			&cli.BoolFlag{Name: "detach", Usage: "print the trace id and leave the run to the daemon"},
 			&cli.BoolFlag{Name: "yes", Usage: "approve external actions without asking; this is recorded"},
 			&cli.StringFlag{Name: "trace-out", Usage: "write the trace to `FILE` for rlp replay"},
 			&cli.StringFlag{Name: "progress", Usage: "`HOW` to show the run: auto, text, plain, json or none (RLP_PROGRESS)"},
@@ -46,6 +47,7 @@ JSON object a line.`,
 type runFlags struct {
 	ref          string
 	local, yes   bool
+	detach       bool
 	progress     string
 	traceOut     string
 	errorsFormat string
@@ -63,7 +65,7 @@ func runFlagsOf(c *cli.Context) *runFlags {
 	}
 	return &runFlags{
 		progress: progress,
-		ref:      c.Args().First(), local: c.Bool("local"), yes: c.Bool("yes"),
+		ref:      c.Args().First(), local: c.Bool("local"), yes: c.Bool("yes"), detach: c.Bool("detach"),
 		traceOut: c.String("trace-out"), errorsFormat: c.String("errors-format"),
 		agentsDir: c.String("agents-dir"), openingsDir: c.String("openings-dir"),
 		grants: c.StringSlice("grant"), extra: c.NArg() > 1,
@@ -80,6 +82,8 @@ func (f *runFlags) check() error {
 		return usageErrorf("which opening? (see rlp run --help)")
 	case f.extra:
 		return usageErrorf("one opening at a time (see rlp run --help)")
+	case f.local && f.detach:
+		return usageErrorf("--detach leaves the run to the daemon; --local has none")
 	case f.errorsFormat != "table" && f.errorsFormat != "json":
 		return usageErrorf("--errors-format %q: table or json", f.errorsFormat)
 	}
@@ -95,7 +99,7 @@ func runCommand(ctx context.Context, io *IO, f *runFlags) error {
 		return err
 	}
 	if !f.local {
-		return noDaemon(cfg)
+		return runInDaemon(ctx, io, cfg, f)
 	}
 	o, src, err := io.readOpening(cfg, f)
 	if err != nil {
@@ -206,10 +210,4 @@ func runExit(report *opening.Report, declined, interrupted bool) error {
 		return &exitError{code: exitDeclined, err: errShown}
 	}
 	return &exitError{code: exitFailed, err: errShown}
-}
-
-// noDaemon is what a command says that needs the daemon.
-func noDaemon(cfg *Loaded) error {
-	return exitErrorf(exitNoDaemon, "no daemon answers at %s; start one with `runloopd`, or add --local to run here",
-		socketPath(cfg))
 }

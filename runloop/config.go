@@ -1,5 +1,7 @@
 package runloop
 
+import "github.com/runloop-os/runloop/rmp"
+
 // Config is the configuration of spec/06 "Config v1". Tags name the keys as
 // they stand in a file; the types here are the schema that files and the
 // environment are checked against.
@@ -27,6 +29,7 @@ type RuntimeConfig struct {
 	SocketsDir          string `koanf:"sockets_dir"`
 	MaxParallel         int    `koanf:"max_parallel"` // nodes at a time; 0: as many as processors
 	SpawnReadyTimeoutMS int    `koanf:"spawn_ready_timeout_ms"`
+	DrainMS             int    `koanf:"drain_ms"` // that runs may go on after the daemon was told to end
 	Workdir             string `koanf:"workdir"`
 }
 
@@ -135,7 +138,19 @@ type RouterConfig struct {
 
 // BusConfig is who may do what on the bus.
 type BusConfig struct {
-	Auth BusAuthConfig `koanf:"auth"`
+	Auth   BusAuthConfig   `koanf:"auth"`
+	Limits BusLimitsConfig `koanf:"limits"`
+}
+
+// BusLimitsConfig bounds what the clients of the socket may take.
+type BusLimitsConfig struct {
+	Connections   int    `koanf:"connections"`
+	Subscriptions int    `koanf:"subscriptions"` // of one connection
+	QueueBytes    int    `koanf:"queue_bytes"`   // that wait for one connection
+	BodyBytes     uint32 `koanf:"body_bytes"`    // of one frame
+	FrameRate     int    `koanf:"frames_per_second"`
+	HandshakeMS   int    `koanf:"handshake_ms"`
+	IdleMS        int    `koanf:"idle_ms"`
 }
 
 // BusAuthConfig names the group that may connect and the kinds of clients
@@ -181,7 +196,8 @@ func defaultConfig() map[string]any {
 		"version": 1,
 		"runtime": m{
 			"base": "debian", "agent_container": "wasm32-wasip1", "socket_path": "", "sockets_dir": "",
-			"max_parallel": 0, "spawn_ready_timeout_ms": 5000, "workdir": "~/.runloop",
+			"max_parallel": 0, "spawn_ready_timeout_ms": 5000, "drain_ms": 20_000,
+			"workdir": "~/.runloop",
 		},
 		"models": m{
 			"default": "local:llama3.1-8b",
@@ -206,9 +222,15 @@ func defaultConfig() map[string]any {
 			"fastpath_shell": true, "default_opening": "compose_email",
 			"allowlist": []any{}, "denylist": []any{}, "known_commands": []any{},
 		},
-		"bus": m{"auth": m{
-			"group": "", "publishers": m{"action_decision": m{"allowed_kinds": []any{"ui", "tui"}}},
-		}},
+		"bus": m{
+			"auth": m{
+				"group": "", "publishers": m{"action_decision": m{"allowed_kinds": []any{"ui", "tui"}}},
+			},
+			"limits": m{
+				"connections": 1024, "subscriptions": 256, "queue_bytes": 8 << 20, "body_bytes": rmp.DefaultMaxBody,
+				"frames_per_second": 100_000, "handshake_ms": 5000, "idle_ms": 120_000,
+			},
+		},
 		"openings": m{"search_dirs": []any{"~/.runloop/openings", "/usr/share/runloop/openings"}},
 		"agents":   m{"search_dirs": []any{"~/.runloop/agents", "/usr/lib/runloop/agents"}},
 		"ui":       m{"theme": "mono"},

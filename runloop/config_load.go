@@ -208,10 +208,19 @@ func (l *Loaded) check(system string) error {
 		say string
 	}{
 		{l.Runtime.MaxParallel < 0, "runtime.max_parallel", "must not be negative"},
+		{l.Runtime.DrainMS < 0, "runtime.drain_ms", "must not be negative"},
 		{l.Models.Broker.Budgets.DefaultTokens < 0, "models.broker.budgets.default_tokens", "must not be negative"},
 		{l.Models.Broker.Budgets.HardCapUSD < 0, "models.broker.budgets.hard_cap_usd", "must not be negative"},
 		{l.Models.Broker.Cache.Capacity < 0, "models.broker.cache.capacity", "must not be negative"},
 		{l.Runtime.Workdir == "", "runtime.workdir", "must not be empty"},
+		{l.Bus.Limits.Connections < 1, "bus.limits.connections", "must be positive"},
+		{l.Bus.Limits.Subscriptions < 1, "bus.limits.subscriptions", "must be positive"},
+		{l.Bus.Limits.QueueBytes < 1<<16, "bus.limits.queue_bytes", "must be at least 65536"},
+		{l.Bus.Limits.BodyBytes < 1<<16 || l.Bus.Limits.BodyBytes > 1<<30, "bus.limits.body_bytes",
+			"must be from 65536 to 1073741824"},
+		{l.Bus.Limits.FrameRate < 1, "bus.limits.frames_per_second", "must be positive"},
+		{l.Bus.Limits.HandshakeMS < 1, "bus.limits.handshake_ms", "must be positive"},
+		{l.Bus.Limits.IdleMS < 1000, "bus.limits.idle_ms", "must be at least 1000"},
 	} {
 		if c.bad {
 			return usageErrorf("config: %s (from %s) %s", c.key, l.Origin[c.key], c.say)

@@ -1,15 +1,11 @@
 package runloop
 
 import (
-	"bufio"
 	"context"
 	"encoding/json"
 	"fmt"
-	"os"
 	"slices"
 	"strings"
-
-	"golang.org/x/sys/unix"
 
 	"github.com/runloop-os/runloop/rmp"
 )
@@ -22,23 +18,11 @@ func confirmOnTerminal(ctx context.Context, io *IO, req *rmp.ActionRequest) (boo
 		return false, err
 	}
 	fmt.Fprint(io.Stderr, describeAction(req, details))
-	if f, ok := io.Stdin.(*os.File); ok {
-		_ = unix.IoctlSetInt(int(f.Fd()), unix.TCFLSH, unix.TCIFLUSH) // fails where there is nothing to flush
-	}
-	fmt.Fprint(io.Stderr, "Go ahead? [y/N] ")
-	answer := make(chan string, 1)
-	go func() { // ends with the process at the latest: a read cannot be called back
-		line, _ := bufio.NewReader(io.Stdin).ReadString('\n')
-		answer <- line
-	}()
-	select {
-	case <-ctx.Done():
-		fmt.Fprintln(io.Stderr)
+	answer := io.askLine(ctx, "Go ahead? [y/N] ")
+	if ctx.Err() != nil {
 		return false, context.Canceled
-	case line := <-answer:
-		line = strings.ToLower(strings.TrimSpace(line))
-		return line == "y" || line == "yes", nil
 	}
+	return answer == "y" || answer == "yes", nil
 }
 
 // shownFirst are the details that come first, in this order; the others follow

@@ -35,6 +35,9 @@ type deciderOptions struct {
 	policy *ruling // nil: ask the person
 	// pause gives the terminal to a question; nil where nobody is asked.
 	pause func(func())
+	// pending, when set, are the requests that were made before the decider
+	// listened.
+	pending func(context.Context) []*rmp.ActionRequest
 }
 
 // decider answers action requests: by a ruling that was made before, or by
@@ -112,28 +115,51 @@ func (d *decider) close() {
 }
 
 func (d *decider) serve(ctx context.Context) {
+	early := map[requestKey]bool{} // they may come again on the topic
+	if d.pending != nil {
+		for _, req := range d.pending(ctx) {
+			early[requestKey{req.ActionID, req.Attempt}] = true
+			d.decide(ctx, req)
+		}
+	}
 	for {
 		msg, err := d.requests.Recv(ctx)
 		if err != nil {
 			return
 		}
-		var req rmp.ActionRequest
-		if msg.SchemaID != rmp.CTActionRequest || msg.Decode(&req) != nil {
+		req := &rmp.ActionRequest{}
+		if msg.SchemaID != rmp.CTActionRequest || msg.Decode(req) != nil ||
+			early[requestKey{req.ActionID, req.Attempt}] {
 			continue
 		}
-		r, ours := d.policy, true
-		if d.of != nil {
-			r, ours = d.of(msg.TraceID)
-		}
-		if !ours {
-			continue
-		}
-		if r == nil {
-			r = d.ask(ctx, &req)
-		}
-		if r != nil {
-			d.publish(ctx, msg.TraceID, &req, r)
-		}
+		d.decide(ctx, req)
+	}
+}
+
+// requestKey tells requests apart: another attempt asks again.
+type requestKey struct {
+	id      string
+	attempt uint32
+}
+
+// decide answers a request if it is for this decider.
+func (d *decider) decide(ctx context.Context, req *rmp.ActionRequest) {
+	trace, err := rmp.ParseTraceID(req.TraceID)
+	if err != nil {
+		return
+	}
+	r, ours := d.policy, true
+	if d.of != nil {
+		r, ours = d.of(trace)
+	}
+	if !ours {
+		return
+	}
+	if r == nil {
+		r = d.ask(ctx, req)
+	}
+	if r != nil {
+		d.publish(ctx, trace, req, r)
 	}
 }
 

@@ -37,3 +37,11 @@ func cancelOnInterrupt(ctx context.Context, io *IO) (out context.Context, interr
 		cancel()
 	}
 }
+
+// notifyInterrupts gives each Ctrl-C and SIGTERM; stop gives them their usual
+// effect back.
+func notifyInterrupts() (signals chan os.Signal, stop func()) {
+	signals = make(chan os.Signal, 2)
+	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
+	return signals, func() { signal.Stop(signals) }
+}

@@ -21,6 +21,8 @@ type IO struct {
 	Stdout  io.Writer
 	Stderr  io.Writer
 	Environ []string
+	// Warn, when set, gets diagnostics in place of Stderr.
+	Warn func(text string)
 }
 
 // getenv is the value of a variable, "" when it is not set.
@@ -68,6 +70,10 @@ func (o *IO) width(stream any, fallback int) int {
 
 // warnf writes one diagnostic line.
 func (o *IO) warnf(format string, args ...any) {
-	line := strings.TrimRight(fmt.Sprintf(format, args...), "\n")
-	fmt.Fprintf(o.Stderr, "runloop: %s\n", printable(line))
+	line := printable(strings.TrimRight(fmt.Sprintf(format, args...), "\n"))
+	if o.Warn != nil {
+		o.Warn(line)
+		return
+	}
+	fmt.Fprintf(o.Stderr, "runloop: %s\n", line)
 }

@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/runloop-os/runloop/agents"
@@ -13,6 +15,7 @@ import (
 	"github.com/runloop-os/runloop/bus"
 	"github.com/runloop-os/runloop/opening"
 	"github.com/runloop-os/runloop/pog"
+	"github.com/runloop-os/runloop/rmp"
 	"github.com/runloop-os/runloop/wasm"
 )
 
@@ -21,6 +24,7 @@ import (
 type session struct {
 	io      *IO
 	cfg     *Loaded
+	live    atomic.Pointer[Loaded] // cfg, or what a reload put in its place
 	places  places
 	store   *pog.Store
 	bus     *bus.Bus
@@ -28,6 +32,8 @@ type session struct {
 	catalog *wasm.Catalog
 	runtime *wasm.Runtime
 	host    *wasm.Host
+	confirm *wasm.Confirmer
+	calls   callCounter // to models
 
 	stop    context.CancelFunc
 	serving sync.WaitGroup
@@ -47,6 +53,7 @@ type sessionOptions struct {
 	keepReady int
 	// daemon: the folder that the process was started in has no say.
 	daemon bool
+	log    *slog.Logger // of the bus, or nil
 }
 
 // confirmTimeout is how long a person may take for a decision.
@@ -55,6 +62,7 @@ const confirmTimeout = time.Hour
 // openSession opens and starts everything. Close ends it.
 func openSession(ctx context.Context, io *IO, cfg *Loaded, opt sessionOptions) (*session, error) {
 	s := &session{io: io, cfg: cfg, places: io.places(cfg)}
+	s.live.Store(cfg)
 	if err := s.open(ctx, opt); err != nil {
 		return nil, errors.Join(err, s.Close())
 	}
@@ -74,7 +82,7 @@ func (s *session) open(ctx context.Context, opt sessionOptions) error {
 			return err
 		}
 	}
-	s.bus = bus.New(bus.Config{})
+	s.bus = bus.New(bus.Config{Codec: rmp.Codec{MaxBody: s.cfg.Bus.Limits.BodyBytes}, Log: opt.log})
 	s.runtime = wasm.NewRuntime(wasm.RuntimeConfig{
 		CacheDir: s.places.cache, KeepReady: opt.keepReady, Warn: s.warn,
 	})
@@ -142,20 +150,18 @@ func (s *session) serve(ctx context.Context, opt sessionOptions) error {
 	ctx, s.stop = context.WithCancel(context.WithoutCancel(ctx))
 	services := wasm.Services{Now: time.Now}
 	if !opt.sealed {
-		confirmer, err := wasm.NewConfirmer(s.bus.Client("confirm", bus.KindAgent), confirmTimeout)
+		var err error
+		s.confirm, err = wasm.NewConfirmer(s.bus.Client("confirm", bus.KindAgent), confirmTimeout)
 		if err != nil {
 			return err
 		}
-		s.serving.Go(func() { confirmer.Serve(ctx) })
-		services = s.services(confirmer)
+		s.serving.Go(func() { s.confirm.Serve(ctx) })
+		services = s.services(s.confirm)
 	}
 	host, err := wasm.NewHost(wasm.HostConfig{
 		Client: s.bus.Client("host", bus.KindAgent), Catalog: s.catalog, Runtime: s.runtime,
-		Policy: &wasm.Policy{
-			OverridesDir: s.places.overrides,
-			Grants:       &wasm.Grants{Dir: s.places.grants}, GrantNames: opt.grants,
-		},
-		Services: services, Warn: s.warn,
+		Policy: s.policy(opt.grants...), Services: services, Warn: s.warn,
+		Guarded: []string{s.places.work, s.places.pog, s.places.cache},
 	})
 	if err != nil {
 		return err
@@ -169,6 +175,14 @@ func (s *session) serve(ctx context.Context, opt sessionOptions) error {
 		}
 	})
 	return nil
+}
+
+// policy is what agents may do on this machine.
+func (s *session) policy(granted ...string) *wasm.Policy {
+	return &wasm.Policy{
+		OverridesDir: s.places.overrides,
+		Grants:       &wasm.Grants{Dir: s.places.grants}, GrantNames: granted,
+	}
 }
 
 // services are what agents reach through the hostcall door.
@@ -193,7 +207,7 @@ func (s *session) engine(sink func(opening.Event)) (e *opening.Engine, release f
 	client := s.bus.Client("engine", bus.KindAgent)
 	exec := opening.NewBusExecutor(client)
 	e = &opening.Engine{
-		Executor: exec, Actions: exec, MaxParallel: s.cfg.Runtime.MaxParallel,
+		Executor: exec, Actions: exec, MaxParallel: s.live.Load().Runtime.MaxParallel,
 		Store:     runStore{s.store},
 		Artifacts: artifactService{s.store, s.places.artifacts},
 		Sink: func(ev opening.Event) {

@@ -1,9 +1,15 @@
 package runloop
 
-import "path/filepath"
+import (
+	"os"
+	"path/filepath"
+)
 
-// socketPath is where the daemon's socket is expected (spec/02 "Socket
-// discovery"): what the configuration names, else the user's own.
+// systemSocket is the socket of a daemon that serves the whole machine.
+const systemSocket = "/run/runloop/rmp.sock"
+
+// socketPath is where a daemon listens (spec/02 "Socket discovery"): where the
+// configuration says, else in the user's own folder.
 func socketPath(cfg *Loaded) string {
 	switch {
 	case cfg.Runtime.SocketPath != "":
@@ -12,4 +18,20 @@ func socketPath(cfg *Loaded) string {
 		return filepath.Join(cfg.Runtime.SocketsDir, "rmp.sock")
 	}
 	return filepath.Join(cfg.Runtime.Workdir, "sock", "rmp.sock")
+}
+
+// daemonSocket is where a client looks for the daemon: as above and, when
+// nothing is configured and there is none of the user's own, the system's.
+func daemonSocket(cfg *Loaded) string {
+	own := socketPath(cfg)
+	if cfg.Runtime.SocketPath != "" || cfg.Runtime.SocketsDir != "" {
+		return own
+	}
+	if _, err := os.Stat(own); err == nil {
+		return own
+	}
+	if _, err := os.Stat(systemSocket); err == nil {
+		return systemSocket
+	}
+	return own
 }

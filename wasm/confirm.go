@@ -1,9 +1,11 @@
 package wasm
 
 import (
+	"cmp"
 	"context"
 	"encoding/hex"
 	"encoding/json"
+	"slices"
 	"sync"
 	"time"
 
@@ -29,7 +31,13 @@ type Confirmer struct {
 	timeout   time.Duration
 
 	mu      sync.Mutex
-	waiting map[string]chan rmp.ActionDecision // by action id
+	waiting map[string]*pendingAction // by action id
+}
+
+// pendingAction is an action that waits for its decision.
+type pendingAction struct {
+	request  *rmp.ActionRequest
+	decision chan rmp.ActionDecision
 }
 
 // NewConfirmer subscribes; Serve brings the decisions in. A request that
@@ -41,7 +49,7 @@ func NewConfirmer(client *bus.Client, timeout time.Duration) (*Confirmer, error)
 	}
 	return &Confirmer{
 		client: client, decisions: sub, timeout: timeout,
-		waiting: map[string]chan rmp.ActionDecision{},
+		waiting: map[string]*pendingAction{},
 	}, nil
 }
 
@@ -58,9 +66,9 @@ func (c *Confirmer) Serve(ctx context.Context) {
 			continue
 		}
 		c.mu.Lock()
-		if ch := c.waiting[d.ActionID]; ch != nil {
+		if p := c.waiting[d.ActionID]; p != nil {
 			select {
-			case ch <- d:
+			case p.decision <- d:
 			default: // the first decision counts
 			}
 		}
@@ -76,7 +84,7 @@ func (c *Confirmer) Confirm(ctx context.Context, who Caller, a Action) (*Decisio
 	}
 	ch := make(chan rmp.ActionDecision, 1)
 	c.mu.Lock()
-	c.waiting[req.ActionID] = ch
+	c.waiting[req.ActionID] = &pendingAction{req, ch}
 	c.mu.Unlock()
 	defer func() {
 		c.mu.Lock()
@@ -95,6 +103,23 @@ func (c *Confirmer) Confirm(ctx context.Context, who Caller, a Action) (*Decisio
 		return nil, errorf(CodeHost, "asking for a decision: %v", err)
 	}
 	return c.wait(ctx, ch, req.Digest)
+}
+
+// Pending are the actions of a run (trace:<uuid>) that wait for a decision, for
+// a user interface that comes late.
+func (c *Confirmer) Pending(traceID string) []*rmp.ActionRequest {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	var out []*rmp.ActionRequest
+	for _, p := range c.waiting {
+		if p.request.TraceID == traceID {
+			out = append(out, p.request)
+		}
+	}
+	slices.SortFunc(out, func(a, b *rmp.ActionRequest) int {
+		return cmp.Or(cmp.Compare(a.ExpiresAtMS, b.ExpiresAtMS), cmp.Compare(a.ActionID, b.ActionID))
+	})
+	return out
 }
 
 func (c *Confirmer) wait(ctx context.Context, ch chan rmp.ActionDecision, digest string) (*Decision, error) {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"maps"
 	"strings"
 	"sync"
 	"time"
@@ -37,9 +38,29 @@ type Host struct {
 	cancels  *bus.Subscription
 	slots    chan struct{}
 
-	mu      sync.Mutex
-	running map[attemptID]context.CancelCauseFunc
-	early   map[attemptID]time.Time // cancels that came before their request
+	mu       sync.Mutex
+	running  map[attemptID]context.CancelCauseFunc
+	early    map[attemptID]time.Time // cancels that came before their request
+	attempts map[string]uint64       // by status
+	calls    uint64
+}
+
+// HostStats are the counts of a host since it was made, and what is now.
+type HostStats struct {
+	Running     int               // attempts
+	Attempts    map[string]uint64 // by rmp.StatusOK and so on
+	Hostcalls   uint64
+	Memories    int   // linear memories that exist
+	MemoryBytes int64 // that guests made usable
+}
+
+// Stats returns the counts.
+func (h *Host) Stats() HostStats {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	s := HostStats{Running: len(h.running), Attempts: maps.Clone(h.attempts), Hostcalls: h.calls}
+	s.Memories, s.MemoryBytes = h.cfg.Runtime.memories.Live()
+	return s
 }
 
 // attemptID tells attempts apart.
@@ -66,6 +87,7 @@ func NewHost(cfg HostConfig) (*Host, error) {
 	h := &Host{
 		cfg: cfg, slots: make(chan struct{}, cfg.MaxAttempts),
 		running: map[attemptID]context.CancelCauseFunc{}, early: map[attemptID]time.Time{},
+		attempts: map[string]uint64{},
 	}
 	var err error
 	if h.requests, err = cfg.Client.Subscribe("agent/+", bus.SubOptions{Queue: hostQueue}); err != nil {
@@ -208,6 +230,7 @@ func tooLarge(res *rmp.AgentResponse) *rmp.AgentResponse {
 func (h *Host) perform(ctx context.Context, req *rmp.AgentRequest, logs func(rmp.AgentLog)) *rmp.AgentResponse {
 	res := &rmp.AgentResponse{Node: req.Node, Attempt: req.Attempt, TraceID: req.TraceID}
 	a, module, err := h.prepare(ctx, req)
+	defer func() { h.count(a, res) }()
 	if a != nil {
 		res.Digest = a.bundle.Digest
 	}
@@ -228,6 +251,16 @@ func (h *Host) perform(ctx context.Context, req *rmp.AgentRequest, logs func(rmp
 	}
 	res.Status = rmp.StatusOK
 	return res
+}
+
+// count adds an attempt that has ended to the counts.
+func (h *Host) count(a *attempt, res *rmp.AgentResponse) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.attempts[res.Status]++
+	if a != nil {
+		h.calls += uint64(a.door.calls)
+	}
 }
 
 // prepare finds and loads what the request names and checks that it may run.

@@ -39,9 +39,9 @@ type FileRef struct {
 // Port is one input or output of an agent. Schema is set where the manifest
 // gives a JSON Schema by $ref instead of a content type.
 type Port struct {
-	Type      string
-	SchemaRef string
-	Schema    json.RawMessage
+	Type      string          `json:"type"`
+	SchemaRef string          `json:"-"`
+	Schema    json.RawMessage `json:"schema,omitempty"`
 }
 
 // Limits of one attempt. A zero field means the host's default; the host's

@@ -68,11 +68,17 @@ func (p *memoryPool) Live() (guests int, bytes int64) {
 //
 // Every error is a [*MemoryError].
 func (p *memoryPool) reserve(module *ModuleInfo) (*guestMemory, error) {
+	return p.reserveUpTo(module, p.limit)
+}
+
+// reserveUpTo is reserve for an instance with a limit of its own, in bytes.
+func (p *memoryPool) reserveUpTo(module *ModuleInfo, limit uint64) (*guestMemory, error) {
+	limit = min(limit/wasmPage*wasmPage, p.limit)
 	least := uint64(module.MemoryMin) * wasmPage
-	most := min(uint64(module.MemoryMax)*wasmPage, p.limit)
+	most := min(uint64(module.MemoryMax)*wasmPage, limit)
 	if least > most {
 		return nil, &MemoryError{CodeMemoryLimit, fmt.Sprintf(
-			"the module starts with %d bytes of memory, an instance may have %d", least, p.limit)}
+			"the module starts with %d bytes of memory, an instance may have %d", least, limit)}
 	}
 	m := &guestMemory{pool: p}
 	err := m.mapSpace(most)

@@ -37,8 +37,9 @@ var (
 // wazero runtime serves each module: a module compiled in one runtime must not
 // be instantiated in another (wazero #2511).
 type Runtime struct {
-	cfg   RuntimeConfig
-	cache *codeCache
+	cfg      RuntimeConfig
+	cache    *codeCache
+	memories *memoryPool
 
 	mu      sync.Mutex
 	modules map[string]*moduleEntry // by digest
@@ -56,7 +57,10 @@ type moduleEntry struct {
 // to cfg.Warn and done without.
 func NewRuntime(cfg RuntimeConfig) *Runtime {
 	cfg.Max = cfg.Max.or(DefaultMax)
-	r := &Runtime{cfg: cfg, modules: map[string]*moduleEntry{}}
+	r := &Runtime{
+		cfg: cfg, modules: map[string]*moduleEntry{},
+		memories: newMemoryPool(uint64(cfg.Max.MemoryMB) << 20),
+	}
 	if cfg.CacheDir == "" {
 		return r
 	}

@@ -67,7 +67,7 @@ func (m *Module) instance(ctx context.Context, g *guest) (*instance, error) {
 }
 
 func (m *Module) instantiate(ctx context.Context, g *guest) (*instance, error) {
-	memory, err := newMemoryPool(g.memory).reserve(m.info)
+	memory, err := m.owner.memories.reserveUpTo(m.info, g.memory)
 	if err != nil {
 		return nil, err
 	}

@@ -1,0 +1,195 @@
+package runloop
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/urfave/cli/v2"
+
+	"github.com/runloop-os/runloop/bus"
+	"github.com/runloop-os/runloop/pog"
+	"github.com/runloop-os/runloop/rmp"
+)
+
+func cmdRuns(io *IO) *cli.Command {
+	return &cli.Command{
+		Name: "runs", Usage: "see and steer runs",
+		Subcommands: []*cli.Command{
+			{
+				Name: "list", Usage: "the latest runs",
+				Flags: []cli.Flag{
+					jsonFlag(),
+					&cli.StringFlag{Name: "state", Usage: "only runs in `STATE`: running, ok, error, cancelled, timeout"},
+					&cli.IntFlag{Name: "n", Value: 20, Usage: "at most `N`"},
+				},
+				Action: func(c *cli.Context) error {
+					return runsList(c.Context, io, c.String("state"), c.Int("n"), c.Bool("json"))
+				},
+			},
+			{
+				Name: "show", Usage: "the nodes of a run", ArgsUsage: "TRACE", Flags: []cli.Flag{jsonFlag()},
+				Action: withTrace(func(c *cli.Context, id uuid.UUID) error {
+					return runsShow(c.Context, io, id, c.Bool("json"))
+				}),
+			},
+			{
+				Name: "follow", Usage: "watch a run of the daemon until it ends", ArgsUsage: "TRACE",
+				Flags: []cli.Flag{&cli.StringFlag{Name: "progress", Usage: "as in rlp run"}, jsonFlag()},
+				Action: withTrace(func(c *cli.Context, id uuid.UUID) error {
+					progress := c.String("progress")
+					if c.Bool("json") {
+						progress = progressJSON
+					}
+					return runsFollow(c.Context, io, id, progress)
+				}),
+			},
+			{
+				Name: "cancel", Usage: "stop a run of the daemon", ArgsUsage: "TRACE",
+				Action: withTrace(func(c *cli.Context, id uuid.UUID) error { return runsCancel(c.Context, io, id) }),
+			},
+		},
+	}
+}
+
+// withTrace is an action on the run that the one argument names.
+func withTrace(f func(c *cli.Context, id uuid.UUID) error) cli.ActionFunc {
+	return func(c *cli.Context) error {
+		if c.NArg() != 1 {
+			return usageErrorf("which run? (see rlp runs %s --help)", c.Command.Name)
+		}
+		id, err := rmp.ParseTraceID(c.Args().First())
+		if err != nil {
+			return usageErrorf("%q is not trace:<uuid>", c.Args().First())
+		}
+		return f(c, uuid.UUID(id))
+	}
+}
+
+// runsList reads the knowledge base, which has the runs of all processes.
+func runsList(ctx context.Context, io *IO, state string, n int, asJSON bool) error {
+	return io.withStore(ctx, func(store *pog.Store) error {
+		runs, err := listRuns(ctx, store, state, n)
+		if err != nil {
+			return err
+		}
+		if asJSON {
+			return printJSON(io.Stdout, runs)
+		}
+		t := &table{head: []string{"TRACE", "OPENING", "STATE", "STARTED", "TOOK", "WHY"}}
+		for _, r := range runs {
+			took := ""
+			if r.FinishedMS > 0 {
+				took = (time.Duration(r.FinishedMS-r.StartedMS) * time.Millisecond).String()
+			}
+			t.add(r.TraceID, r.OpeningName, r.State, time.UnixMilli(r.StartedMS).Format("2006-01-02 15:04:05"), took, reason(r.Error))
+		}
+		return t.write(io.Stdout, io.isTerminal(io.Stdout))
+	})
+}
+
+// reason is an error of the knowledge base in words.
+func reason(recorded string) string {
+	var e struct{ Code, Message string }
+	if json.Unmarshal([]byte(recorded), &e) != nil || e.Code == "" {
+		return recorded
+	}
+	return e.Code + ": " + e.Message
+}
+
+// shownNode is one line of rlp runs show.
+type shownNode struct {
+	Node       string `json:"node"`
+	Attempt    int64  `json:"attempt"`
+	Agent      string `json:"agent"`
+	State      string `json:"state"`
+	StartedMS  int64  `json:"started_ms"`
+	FinishedMS int64  `json:"finished_ms,omitempty"`
+	Error      string `json:"error,omitempty"`
+}
+
+func runsShow(ctx context.Context, io *IO, id uuid.UUID, asJSON bool) error {
+	return io.withStore(ctx, func(store *pog.Store) error {
+		res, err := store.Query(ctx, pog.AllReader(), `SELECT node, attempt, coalesce(agent, ''), coalesce(state, ''),
+			coalesce(started_ms, 0), coalesce(finished_ms, 0), coalesce(error, '') FROM nodes
+			WHERE trace_id = ? ORDER BY id`, []any{id.String()}, pog.Limits{})
+		if err != nil {
+			return err
+		}
+		if len(res.Rows) == 0 {
+			return exitErrorf(exitNotFound, "no run trace:%s in the knowledge base", id)
+		}
+		nodes := []shownNode{}
+		for _, r := range res.Rows {
+			nodes = append(nodes, shownNode{
+				Node: textOf(r[0]), Attempt: intOf(r[1]), Agent: textOf(r[2]), State: textOf(r[3]),
+				StartedMS: intOf(r[4]), FinishedMS: intOf(r[5]), Error: textOf(r[6]),
+			})
+		}
+		if asJSON {
+			return printJSON(io.Stdout, nodes)
+		}
+		t := &table{head: []string{"NODE", "ATTEMPT", "AGENT", "STATE", "TOOK", "WHY"}}
+		for _, n := range nodes {
+			took := ""
+			if n.FinishedMS > 0 && n.StartedMS > 0 {
+				took = (time.Duration(n.FinishedMS-n.StartedMS) * time.Millisecond).String()
+			}
+			t.add(n.Node, fmt.Sprint(n.Attempt), n.Agent, n.State, took, reason(n.Error))
+		}
+		return t.write(io.Stdout, io.isTerminal(io.Stdout))
+	})
+}
+
+// runsFollow shows a run from its first event on, as far as the daemon kept
+// them, and ends with its exit code.
+func runsFollow(ctx context.Context, io *IO, id uuid.UUID, progress string) error {
+	cfg, err := io.config()
+	if err != nil {
+		return err
+	}
+	kind := bus.KindCLI
+	if io.interactive() {
+		kind = bus.KindUI
+	}
+	conn, err := dialDaemon(ctx, cfg, kind)
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	view, err := io.newRunView(progress)
+	if err != nil {
+		return err
+	}
+	r := &remoteRun{io: io, conn: conn, id: id, view: view, watch: true}
+	events, err := r.subscribe(ctx)
+	if err != nil {
+		return err
+	}
+	a, err := conn.ask(ctx, &ctrlRequest{Op: "run.get", TraceID: r.trace(), Events: true})
+	if err != nil {
+		return errors.Join(err, view.close(nil))
+	}
+	if a.Run.EventsCut {
+		io.warnf("some events of this run were not kept")
+	}
+	r.catchUp(a.Run.Events)
+	return r.follow(ctx, events)
+}
+
+func runsCancel(ctx context.Context, io *IO, id uuid.UUID) error {
+	cfg, err := io.config()
+	if err != nil {
+		return err
+	}
+	conn, err := dialDaemon(ctx, cfg, bus.KindCLI)
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	_, err = conn.ask(ctx, &ctrlRequest{Op: "run.cancel", TraceID: "trace:" + id.String()})
+	return err
+}

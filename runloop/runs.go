@@ -1,0 +1,228 @@
+package runloop
+
+import (
+	"context"
+	"encoding/json"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/runloop-os/runloop/opening"
+	"github.com/runloop-os/runloop/rmp"
+)
+
+// Bounds of what a daemon keeps of runs.
+const (
+	runsActiveMax   = 64               // at a time
+	runsEndedMax    = 200              // that can still be asked for without the ledger
+	eventsKeptMax   = 8 << 20          // bytes of the events of one run
+	endedKept       = 10 * time.Minute // how long an ended run is remembered
+	cancelledWithin = 10 * time.Second // how long guests may take to be gone
+)
+
+// runTable is the runs of a daemon: those that go on, and those that ended
+// lately.
+type runTable struct {
+	session *session
+
+	mu      sync.Mutex
+	runs    map[rmp.TraceID]*run
+	active  int
+	started uint64 // in all
+	closed  bool
+	going   sync.WaitGroup
+}
+
+// run is one run of a daemon.
+type run struct {
+	id      uuid.UUID
+	plan    *opening.Plan
+	policy  *ruling // nil: a user interface decides
+	started time.Time
+	cancel  context.CancelFunc
+	done    chan struct{}
+
+	mu     sync.Mutex
+	events []opening.Event
+	kept   int  // bytes of them
+	cut    bool // there were more
+	ended  time.Time
+	report *opening.Report
+	err    error
+}
+
+func newRunTable(s *session) *runTable {
+	return &runTable{session: s, runs: map[rmp.TraceID]*run{}}
+}
+
+// start begins a run. It goes on by itself, whatever becomes of its client.
+func (t *runTable) start(id uuid.UUID, plan *opening.Plan, policy *ruling) error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	switch {
+	case t.closed:
+		return &ctrlError{"shutting_down", "the daemon is shutting down; it takes no more runs"}
+	case t.active >= runsActiveMax:
+		return &ctrlError{"busy", "there are too many runs at a time; try again when one has ended"}
+	case t.runs[rmp.TraceID(id)] != nil:
+		return &ctrlError{"exists", "there is a run with this trace id"}
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	r := &run{id: id, plan: plan, policy: policy, started: time.Now(), cancel: cancel, done: make(chan struct{})}
+	t.forgetOld()
+	t.runs[rmp.TraceID(id)] = r
+	t.active++
+	t.started++
+	t.going.Go(func() { t.carryOut(ctx, r) })
+	return nil
+}
+
+// forgetOld drops ended runs that are old or too many. The caller has the lock.
+func (t *runTable) forgetOld() {
+	var ended []*run
+	for _, r := range t.runs {
+		if at := r.endedAt(); !at.IsZero() {
+			ended = append(ended, r)
+		}
+	}
+	slices.SortFunc(ended, func(a, b *run) int { return a.endedAt().Compare(b.endedAt()) })
+	for i, r := range ended {
+		if len(ended)-i > runsEndedMax || time.Since(r.endedAt()) > endedKept {
+			delete(t.runs, rmp.TraceID(r.id))
+		}
+	}
+}
+
+func (t *runTable) carryOut(ctx context.Context, r *run) {
+	defer r.cancel()
+	s := t.session
+	s.host.Warm(ctx, r.plan.Refs())
+	engine, release := s.engine(r.keep)
+	report, err := engine.Run(ctx, r.plan, opening.RunOptions{TraceID: r.id, Flags: r.policy.flags()})
+	release()
+	s.broker.EndRun("trace:" + r.id.String())
+	if err != nil {
+		s.warn(err)
+	}
+	r.mu.Lock()
+	r.report, r.err, r.ended = report, err, time.Now()
+	r.mu.Unlock()
+	close(r.done)
+	t.mu.Lock()
+	t.active--
+	t.mu.Unlock()
+}
+
+func (r *run) endedAt() time.Time {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.ended
+}
+
+// keep remembers an event for those who ask later.
+func (r *run) keep(ev opening.Event) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	size := len(ev.Message) + len(ev.Meta) + 200
+	if r.kept+size > eventsKeptMax && ev.Kind != "run.finished" {
+		r.cut = true
+		return
+	}
+	r.kept += size
+	r.events = append(r.events, ev)
+}
+
+// get returns a run that goes on or ended lately.
+func (t *runTable) get(id rmp.TraceID) *run {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.runs[id]
+}
+
+// rulingOf is how the actions of a run are decided; false leaves it to a user
+// interface.
+func (t *runTable) rulingOf(id rmp.TraceID) (*ruling, bool) {
+	r := t.get(id)
+	if r == nil || r.policy == nil {
+		return nil, false
+	}
+	return r.policy, true
+}
+
+// counts are the runs that go on, and all that were started.
+func (t *runTable) counts() (active int, started uint64) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.active, t.started
+}
+
+// drain takes no more runs and waits for those that go on; when ctx ends they
+// are cancelled.
+func (t *runTable) drain(ctx context.Context) {
+	t.mu.Lock()
+	t.closed = true
+	t.mu.Unlock()
+	ended := make(chan struct{})
+	go func() {
+		t.going.Wait()
+		close(ended)
+	}()
+	select {
+	case <-ended:
+		return
+	case <-ctx.Done():
+	}
+	t.mu.Lock()
+	for _, r := range t.runs {
+		r.cancel()
+	}
+	t.mu.Unlock()
+	select {
+	case <-ended:
+	case <-time.After(cancelledWithin):
+		t.session.io.warnf("some agents did not end within %s", cancelledWithin)
+	}
+}
+
+// runState is what run.get tells of a run.
+type runState struct {
+	TraceID     string          `json:"trace_id"`
+	OpeningID   string          `json:"opening_id"`
+	OpeningName string          `json:"opening_name"`
+	Status      string          `json:"status"` // running, or how it ended
+	StartedMS   int64           `json:"started_ms"`
+	Report      *opening.Report `json:"report,omitempty"` // once it has ended
+	Error       string          `json:"error,omitempty"`  // it could not be carried out
+	// Actions are the action requests that wait for a decision.
+	Actions   []json.RawMessage `json:"actions,omitempty"`
+	Events    []opening.Event   `json:"events,omitempty"`
+	EventsCut bool              `json:"events_cut,omitempty"` // there were more
+}
+
+// state tells how the run is; the events that were kept come along on demand.
+func (r *run) state(events bool) runState {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	s := runState{
+		TraceID: "trace:" + r.id.String(), OpeningID: opening.OpeningID(r.plan.IRHash),
+		OpeningName: r.plan.Opening.Name, Status: "running", StartedMS: r.started.UnixMilli(),
+		Report: r.report,
+	}
+	switch {
+	case r.err != nil:
+		s.Status, s.Error = "error", r.err.Error()
+	case r.report != nil:
+		s.Status = string(r.report.Status)
+	}
+	if events {
+		s.Events, s.EventsCut = slices.Clone(r.events), r.cut
+	}
+	return s
+}
+
+// ctrlError is a refusal of the control plane.
+type ctrlError struct{ code, message string }
+
+func (e *ctrlError) Error() string { return e.message }
