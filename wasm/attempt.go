@@ -33,6 +33,9 @@ type attempt struct {
 	stdout  output
 	stderr  output
 	started time.Time
+	stay    *stay // nil: not a resident's
+	// onMemory is told of the instance's memory. Nil for nobody.
+	onMemory func(*guestMemory)
 }
 
 // newAttempt reads what the request carries. The bundle and capabilities are
@@ -136,6 +139,9 @@ func (a *attempt) openStreams() {
 		limit: a.limits.StdoutKB << 10,
 		emit:  func(chunk string) { a.log(rmp.StreamStderr, "", chunk, nil) },
 	}
+	if a.stay != nil { // what it writes is log, and never ends
+		a.stdout.keep, a.stdout.onLimit = false, nil
+	}
 }
 
 func (a *attempt) guest(m *Module, stdin []byte) *guest {
@@ -145,7 +151,12 @@ func (a *attempt) guest(m *Module, stdin []byte) *guest {
 		stdout: &a.stdout, stderr: &a.stderr,
 		clock: a.clock, random: newRandom(a.seed()), door: a.door,
 		memory: uint64(a.limits.MemoryMB) << 20,
-		fs:     a.files.config(),
+		fs:     a.files.config(), onMemory: a.onMemory,
+		meter: &meter{count: a.door.count},
+	}
+	if a.stay != nil {
+		g.asResident()
+		return g
 	}
 	if m.life == LifeCommand {
 		g.args = append(g.args, a.flags()...)
@@ -221,7 +232,7 @@ func (a *attempt) stdinDocument() ([]byte, error) {
 func (a *attempt) finishTape() {
 	if a.tape.replay {
 		a.tape.finish()
-		if a.clock.ranOut || len(a.clock.readings) > 0 {
+		if a.clock.ranOut || len(a.clock.readings) > 0 && !a.clock.soft {
 			a.tape.diverge(nil, &rmp.Hostcall{Op: opClock, Args: emptyMap})
 		}
 		return

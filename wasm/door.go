@@ -42,6 +42,8 @@ type door struct {
 	calls    int
 	pace     pacer
 	denied   map[denial]int // how often
+	stay     *stay          // nil: not a resident's
+	count    *agentCounters // nil in tests of the door alone
 }
 
 // denial is what is audited once for each attempt, and once more with the
@@ -57,8 +59,10 @@ func closedDoor() *door { return &door{} }
 
 // hostcall(req_ptr, req_len) -> length of the answer, or a fault.
 func hostcall(ctx context.Context, mod api.Module, params []uint64) uint32 {
-	n := guestFrom(ctx).door.call(ctx, mod.Memory(), uint32(params[0]), uint32(params[1]))
-	return uint32(int32(n))
+	g := guestFrom(ctx)
+	g.meter.leave()
+	defer g.meter.enter()
+	return uint32(int32(g.door.call(ctx, mod.Memory(), uint32(params[0]), uint32(params[1]))))
 }
 
 // hostcall_read(ptr, cap) -> bytes copied. Reads go on where the last one
@@ -103,6 +107,10 @@ func (d *door) call(ctx context.Context, mem api.Memory, ptr, length uint32) int
 
 // answer answers from the tape in a replay, and else for real and records it.
 func (d *door) answer(ctx context.Context, op string, args []byte) rmp.Hostcall {
+	d.count.called()
+	if call, own := d.answerMail(ctx, op, args); own {
+		return call
+	}
 	if d.tape.replay {
 		call, ok := d.tape.answer(op, args)
 		if !ok {
@@ -112,7 +120,7 @@ func (d *door) answer(ctx context.Context, op string, args []byte) rmp.Hostcall 
 		return call
 	}
 	call := rmp.Hostcall{Op: op, Args: args}
-	ok, err := d.perform(ctx, op, args)
+	ok, err := d.stay.perform(ctx, d, op, args)
 	if ctx.Err() != nil {
 		abort() // the guest is to end, not to learn about it
 	}
@@ -163,6 +171,7 @@ func (d *door) hostcallError(err error) *rmp.HostcallError {
 // deny audits and returns a refusal. The family is the capability's whole name
 // and the reason tells no more than that it is not granted.
 func (d *door) deny(ctx context.Context, family, op, target string, args []byte) error {
+	d.count.refused()
 	what := denial{family, op, target}
 	if d.denied == nil {
 		d.denied = map[denial]int{}
