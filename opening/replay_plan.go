@@ -139,3 +139,42 @@ func (v *present) fresh(chosen func(id string) bool) []NodeReplay {
 	}
 	return out
 }
+
+// GivenParams are the parameters of the run that are not the defaults of its
+// opening: what it was given, as far as one can tell. With them a changed
+// opening can be run in the same way, its new defaults included.
+func (t *Trace) GivenParams() (json.RawMessage, error) {
+	o, err := ParseIR(t.OpeningIR)
+	if err != nil {
+		return nil, err
+	}
+	var defaults, merged map[string]any
+	if len(o.Params) > 0 {
+		if err := json.Unmarshal(o.Params, &defaults); err != nil {
+			return nil, fmt.Errorf("the defaults of the opening: %w", err)
+		}
+	}
+	if err := json.Unmarshal(t.Params, &merged); err != nil {
+		return nil, fmt.Errorf("the parameters of the run: %w", err)
+	}
+	dropDefaults(merged, defaults)
+	return mustJSON(merged), nil
+}
+
+// dropDefaults takes out of values what is the same in defaults.
+func dropDefaults(values, defaults map[string]any) {
+	for key, def := range defaults {
+		inner, isMap := values[key].(map[string]any)
+		defInner, defMap := def.(map[string]any)
+		if isMap && defMap {
+			dropDefaults(inner, defInner)
+			if len(inner) == 0 {
+				delete(values, key)
+			}
+			continue
+		}
+		if val, ok := values[key]; ok && bytes.Equal(mustJSON(val), mustJSON(def)) {
+			delete(values, key)
+		}
+	}
+}
