@@ -78,9 +78,9 @@ type Server struct {
 	sessions  map[*session]struct{}
 	closed    bool
 	draining  bool
-	minute    time.Time // that refused connections are counted in
-	refused   int       // in it
-	skipped   int       // that were not audited
+	minute    time.Time      // that refused connections are counted in
+	refused   int            // in it
+	skipped   int            // that were not audited
 	running   sync.WaitGroup // sessions and Serve calls
 }
 
