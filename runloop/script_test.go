@@ -20,11 +20,6 @@ import (
 // TestScripts runs the transcripts in testdata/script: what people type and
 // what they see. Each has a HOME of its own; compiled modules are shared.
 func TestScripts(t *testing.T) {
-	cache, err := os.MkdirTemp("", "runloop-cache")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { os.RemoveAll(cache) })
 	testdata, err := filepath.Abs(filepath.Join(root, "testdata"))
 	if err != nil {
 		t.Fatal(err)
@@ -35,7 +30,7 @@ func TestScripts(t *testing.T) {
 		RequireUniqueNames:  true,
 		Setup: func(env *testscript.Env) error {
 			env.Setenv("HOME", filepath.Join(env.WorkDir, "home"))
-			env.Setenv("XDG_CACHE_HOME", cache)
+			env.Setenv("XDG_CACHE_HOME", moduleCache)
 			env.Setenv("TESTDATA", testdata)
 			env.Setenv("TERM", "dumb")
 			return os.Mkdir(filepath.Join(env.WorkDir, "home"), 0o755)
