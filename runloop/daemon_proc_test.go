@@ -80,6 +80,14 @@ func (h *home) command(name string, args ...string) *exec.Cmd {
 	return cmd
 }
 
+// Check stops the test at an error.
+func (h *home) Check(err error) {
+	h.t.Helper()
+	if err != nil {
+		h.t.Fatal(err)
+	}
+}
+
 // run runs a program to its end.
 func (h *home) run(name string, args ...string) (stdout, stderr string, code int) {
 	h.t.Helper()

@@ -89,7 +89,7 @@ func cmdBundle(ts *testscript.TestScript, neg bool, args []string) {
 	writeTestBundle(ts, ts.MkAbs(filepath.Join(args[0], args[1])), args[1], module, caps, "[ports.in]\nin = \"any\"\n[ports.out]\nout = \"any\"\n")
 }
 
-func writeTestBundle(ts *testscript.TestScript, dir, name string, module []byte, caps, rest string) {
+func writeTestBundle(ts interface{ Check(error) }, dir, name string, module []byte, caps, rest string) {
 	sum := blake3.Sum256(module)
 	manifest := "[agent]\nname = \"" + name + "\"\nversion = \"1.0.0\"\nkind = \"wasm32-wasip1\"\n" +
 		"entry_wasm = { path = \"" + name + ".wasm\", blake3 = \"" + hex.EncodeToString(sum[:]) + "\" }\n" + rest
