@@ -25,6 +25,10 @@ const (
 	CodeNotGranted    = "not_granted"         // nobody granted the bundle's caps
 	CodeDenied        = "denied"              // a capability is missing
 	CodeHost          = "host_error"          // a fault of ours
+	CodeWorkerDied    = "killed:worker_died"  // its process is gone, and nobody of us ended it
+	CodeCPULimit      = "killed:cpu_limit"    // more processor time than its process may have
+	CodeMemoryKill    = "killed:memory_limit" // more memory than its process may have
+	CodeCompiler      = "compiler"            // after CodeLoadRefused: compiling failed or took too long
 	CodeRequest       = "invalid_request"     // the request makes no sense
 	CodeResponseSize  = "response_too_large"  // does not fit one frame
 	CodeUnavailable   = "unavailable"         // this host has no such backend

@@ -18,6 +18,8 @@ type ending struct {
 	exit   uint32 // whole, never cut to 8 bits
 	memory uint64 // size of linear memory, in bytes
 	err    error
+	// tripped names limits on files that the guest ran into.
+	tripped []string
 }
 
 // run runs g in an instance of the module until it ends or ctx does. inputLen

@@ -1,0 +1,7 @@
+package wasm
+
+// WASIConfig is a program.
+type WASIConfig struct {
+	Args []string
+	Env  map[string]string
+}
