@@ -104,12 +104,12 @@ func (a *attempt) run(ctx context.Context, place placement) (ending, error) {
 	ctx, watch := newStopwatch(ctx, a.wallTime())
 	defer watch.stop()
 	a.watch, a.door.watch = watch, watch
-	stdin, err := a.stdinDocument()
+	stdin, err := a.input()
 	if err != nil {
 		return ending{}, err
 	}
 	a.openStreams()
-	end, err := place.run(ctx, a, input{doc: stdin})
+	end, err := place.run(ctx, a, stdin)
 	a.stdout.close()
 	a.stderr.close()
 	if err != nil {
@@ -128,6 +128,15 @@ func (a *attempt) logTripped(names []string) {
 	}
 }
 
+// input is what the guest finds on stdin.
+func (a *attempt) input() (input, error) {
+	if a.raw != nil {
+		return input{live: a.raw.Stdin}, nil
+	}
+	doc, err := a.stdinDocument()
+	return input{doc: doc}, err
+}
+
 // wallTime is the least of the manifest's limit and what the run has left.
 func (a *attempt) wallTime() time.Duration {
 	d := time.Duration(a.limits.WallMS) * time.Millisecond
@@ -138,6 +147,10 @@ func (a *attempt) wallTime() time.Duration {
 }
 
 func (a *attempt) openStreams() {
+	if a.raw != nil {
+		a.rawStreams()
+		return
+	}
 	a.stdout = output{
 		limit: a.limits.StdoutKB << 10, keep: true,
 		emit:    func(chunk string) { a.log(rmp.StreamStdout, "", chunk, nil) },
@@ -239,6 +252,9 @@ func (a *attempt) finishTape() {
 		if a.clock.leftTape() {
 			a.tape.diverge(nil, &rmp.Hostcall{Op: opClock, Args: emptyMap})
 		}
+		return
+	}
+	if a.tape.off {
 		return
 	}
 	if a.clock.cut {

@@ -13,6 +13,7 @@ const (
 	CodeDeadline      = "killed:deadline"     // the attempt's wall time is over
 	CodeCancelled     = "killed:cancelled"    // the run or the host stopped it
 	CodeOutputLimit   = "killed:output_limit" // more on stdout than allowed
+	CodeOutputGone    = "killed:output_gone"  // nobody reads what it writes
 	CodeDiverged      = "killed:diverged"     // a replayed guest left its tape
 	CodeTrap          = "trap"                // a WebAssembly trap
 	CodeStackOverflow = "trap:stack_overflow" // runaway recursion

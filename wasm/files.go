@@ -45,11 +45,32 @@ func (a *attempt) openFiles(ctx context.Context) (*files, error) {
 	if a.tape.off {
 		record = nil
 	}
-	f, err := openGrants(a.grants(), a.guarded, record)
+	f, err := openGrants(a.grants(), a.places(), record)
 	if err != nil {
 		return nil, a.refuseGrant(ctx, err)
 	}
 	return f, nil
+}
+
+// places is what opening grants has to know of paths.
+type places struct {
+	guarded []string          // that no grant may reach
+	at      map[string]string // where a guest sees a path, if not at its own
+}
+
+func (p *places) of(path string) string {
+	if at, ok := p.at[path]; ok {
+		return at
+	}
+	return path
+}
+
+func (a *attempt) places() *places {
+	p := &places{guarded: a.guarded}
+	if a.raw != nil {
+		p.at = a.raw.At
+	}
+	return p
 }
 
 // grants are the attempt's file capabilities.
@@ -63,10 +84,10 @@ func (a *attempt) grants() []fsGrant {
 
 // openGrants opens roots whose use is told to record, unless that is nil. The
 // first that is told is which roots there are.
-func openGrants(grants []fsGrant, guarded []string, record fsRecordFunc) (*files, error) {
+func openGrants(grants []fsGrant, places *places, record fsRecordFunc) (*files, error) {
 	f := &files{quota: newFSQuota(defaultFSLimits())}
 	var err error
-	if f.roots, err = openRoots(grants, guarded, f.quota); err != nil {
+	if f.roots, err = openRoots(grants, places.guarded, f.quota); err != nil {
 		return nil, err
 	}
 	var paths []string
@@ -76,7 +97,7 @@ func openGrants(grants []fsGrant, guarded []string, record fsRecordFunc) (*files
 		if record != nil {
 			mounted = tape.mount(m.Path, m.FS)
 		}
-		f.mounts = append(f.mounts, fsMounted{m.Path, mounted})
+		f.mounts = append(f.mounts, fsMounted{places.of(m.Path), mounted})
 		paths = append(paths, m.Path)
 	}
 	if record != nil {

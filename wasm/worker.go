@@ -211,7 +211,7 @@ func (a *attempt) job(c *code, stdin input) (*workerJob, error) {
 	g := a.guest(context.Background(), c.seal.Life, stdin)
 	job := &workerJob{
 		Args: g.args, Env: g.env, Stdin: stdin.doc, Live: stdin.live != nil, Memory: g.memory, Seed: a.seed(),
-		Clock: a.clock.job(), Guarded: a.guarded, Taped: !a.tape.off, Replay: a.tape.replay,
+		Clock: a.clock.job(), Guarded: a.guarded, At: a.places().at, Taped: !a.tape.off, Replay: a.tape.replay,
 		Hostcalls: a.door != nil && a.door.open,
 		Limits:    a.childLimits(c),
 	}

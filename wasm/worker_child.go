@@ -33,6 +33,7 @@ type workerJob struct {
 	Clock     clockJob          `json:"clock"`
 	Grants    []fsGrant         `json:"grants,omitempty"`
 	Guarded   []string          `json:"guarded,omitempty"`
+	At        map[string]string `json:"at,omitempty"`     // where the guest sees a grant
 	Mounts    []string          `json:"mounts,omitempty"` // of the recording, in a replay
 	Taped     bool              `json:"taped,omitempty"`
 	Replay    bool              `json:"replay,omitempty"`
@@ -147,15 +148,16 @@ func (w *workerSide) run(job *workerJob) *workerEnd {
 
 // files opens what is granted, or stands in for it in a replay.
 func (w *workerSide) files(job *workerJob) (*files, error) {
+	places := &places{job.Guarded, job.At}
 	switch {
 	case job.Replay:
 		return replayedFiles(job.Mounts, w.replayFile), nil
 	case len(job.Grants) == 0:
 		return nil, nil
 	case !job.Taped:
-		return openGrants(job.Grants, job.Guarded, nil)
+		return openGrants(job.Grants, places, nil)
 	}
-	return openGrants(job.Grants, job.Guarded, w.noteFile)
+	return openGrants(job.Grants, places, w.noteFile)
 }
 
 // gone ends the process when its parent has: nobody is there to tell.
