@@ -8,6 +8,7 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"github.com/runloop-os/runloop/agents"
+	"github.com/runloop-os/runloop/wasm"
 )
 
 // moduleCache holds the compiled modules of all tests, as XDG_CACHE_HOME.
@@ -30,6 +31,9 @@ func (m cached) Run() int {
 // TestMain lets the tests run this test binary as runloop and its applets, which
 // are on the PATH.
 func TestMain(m *testing.M) {
+	if code, ok := wasm.RunChild(os.Args); ok {
+		os.Exit(code)
+	}
 	if _, ok := agents.BuiltIn(); !ok {
 		fmt.Fprintln(os.Stderr, "the built-in agents are not compiled: run `make agents` first, or `make test`")
 		os.Exit(1)
