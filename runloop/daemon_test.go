@@ -262,8 +262,9 @@ func TestDaemonConnects(t *testing.T) {
 		}
 		c.Close()
 	}
+	const pool = 8 // that the ledger's pool of connections may have grown by
 	watch.process(t, func(p processMetrics) bool {
-		return p.OpenFiles <= before.OpenFiles && p.Goroutines <= before.Goroutines
+		return p.OpenFiles <= before.OpenFiles+pool && p.Goroutines <= before.Goroutines+pool
 	})
 }
 
