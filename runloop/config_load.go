@@ -9,6 +9,8 @@ import (
 
 	"github.com/knadh/koanf/maps"
 	"github.com/knadh/koanf/v2"
+
+	"github.com/runloop-os/runloop/wasm"
 )
 
 // systemConfig is the file whose policy binds everybody.
@@ -31,6 +33,9 @@ type Loaded struct {
 	// Origin tells for each key, in its dotted form, which layer its value
 	// comes from.
 	Origin map[string]string
+
+	// CapsLimits is policy.caps of each layer, the system's first.
+	CapsLimits []*wasm.CapsLimit
 
 	merged *koanf.Koanf
 }
@@ -225,6 +230,9 @@ func (l *Loaded) check(system string) error {
 		if c.bad {
 			return usageErrorf("config: %s (from %s) %s", c.key, l.Origin[c.key], c.say)
 		}
+	}
+	if err := l.limitCaps(system); err != nil {
+		return err
 	}
 	return l.checkPolicy(system)
 }

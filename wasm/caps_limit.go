@@ -2,6 +2,7 @@ package wasm
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -106,4 +107,14 @@ func (l *CapsLimit) warnAdds(caps *Caps) []string {
 // capsKeys are the keys of [capabilities].
 func capsKeys() []string {
 	return []string{"fs", "net", "allow_http", "time", "kb_read", "kb_write", "secrets", "model", "exec"}
+}
+
+// Table is the limit as the [capabilities] table that it was read from.
+func (l *CapsLimit) Table() map[string]any { return l.keys }
+
+// Describe says in plain words what is the most that the limit leaves, of the
+// capabilities that it names.
+func (l *CapsLimit) Describe() string {
+	names := slices.Sorted(maps.Keys(l.keys))
+	return fmt.Sprintf("of %s only %s", strings.Join(names, ", "), strings.TrimPrefix(l.most.Describe(), "to "))
 }

@@ -42,6 +42,7 @@ type door struct {
 	calls    int
 	pace     pacer
 	denied   map[denial]int // how often
+	checked  bool           // a replay is held to the caller's capabilities
 }
 
 // denial is what is audited once for each attempt, and once more with the
@@ -107,6 +108,10 @@ func (d *door) answer(ctx context.Context, op string, args []byte) rmp.Hostcall 
 		call, ok := d.tape.answer(op, args)
 		if !ok {
 			d.watch.kill(errDiverged)
+			abort()
+		}
+		if err := d.checkTaped(ctx, op, args, call); err != nil {
+			d.leaveTape(op, args, call, err)
 			abort()
 		}
 		return call

@@ -92,6 +92,10 @@ func (a *attempt) replayFiles() (*files, error) {
 		return nil, errorf(CodeRequest, "tape: %s: %v", opMounts, err)
 	}
 	a.tape.next = 1
+	paths, err := a.takeRoots(paths)
+	if err != nil {
+		return nil, err
+	}
 	f := &files{}
 	tape := replayTape(a.replayFile)
 	for _, p := range paths {
@@ -108,6 +112,10 @@ func (a *attempt) replayFile(op string, args, result any) error {
 		return err
 	}
 	call, ok := a.tape.answer(op, in)
+	if of, isFS := args.(*fsArgs); ok && isFS && !a.mayDo(op, of) {
+		a.door.leaveTape(op, in, call, errorf(CodeDenied, "denied:fs:%s may not be written", of.Root))
+		return errLeftTape
+	}
 	if !ok {
 		a.watch.kill(errDiverged)
 		return errLeftTape

@@ -23,6 +23,9 @@ type HostConfig struct {
 	// Guarded are the host's own directories and files (state, configuration,
 	// caches, sockets, secrets): no grant may be, hold or lie in one.
 	Guarded []string
+	// ReplayCaps, when set, are what replays are held to: an attempt that used
+	// more diverges. Nil lets a replay do whatever was recorded.
+	ReplayCaps func(*Bundle) *Caps
 	// MaxAttempts bounds how many guests run at a time; 0 means 16. Requests
 	// beyond that wait.
 	MaxAttempts int
@@ -84,6 +87,7 @@ func NewHost(cfg HostConfig) (*Host, error) {
 	if cfg.Services.Now == nil {
 		cfg.Services.Now = time.Now
 	}
+	cfg.Services.checkReplays = cfg.ReplayCaps != nil
 	h := &Host{
 		cfg: cfg, slots: make(chan struct{}, cfg.MaxAttempts),
 		running: map[attemptID]context.CancelCauseFunc{}, early: map[attemptID]time.Time{},
@@ -294,6 +298,9 @@ func (h *Host) prepare(ctx context.Context, req *rmp.AgentRequest) (*attempt, *M
 // that nobody has to have granted anything.
 func (h *Host) caps(b *Bundle, req *rmp.AgentRequest) (*Caps, error) {
 	if req.Mode == rmp.ModeReplay {
+		if h.cfg.ReplayCaps != nil {
+			return h.cfg.ReplayCaps(b), nil
+		}
 		return b.Caps, nil
 	}
 	caps, warnings, err := h.cfg.Policy.Effective(b)

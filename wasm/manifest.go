@@ -14,6 +14,9 @@ import (
 // KindWASI is the only kind of bundle there is.
 const KindWASI = "wasm32-wasip1"
 
+// defaultCapsFile is read where a manifest names no other.
+const defaultCapsFile = "policy.caps"
+
 // AnyType is the content type of a port that takes or gives any JSON value.
 const AnyType = "any"
 
@@ -157,7 +160,7 @@ func (m *Manifest) checkFiles() error {
 		return err
 	}
 	if m.Caps.Path == "" {
-		m.Caps.Path = "policy.caps"
+		m.Caps.Path = defaultCapsFile
 	}
 	if err := checkRef("caps", m.Caps, false); err != nil {
 		return err
