@@ -59,14 +59,14 @@ func (d *desk) readUsage(ctx context.Context, store *pog.Store, b *wasm.Bundle, 
 		return err
 	}
 	for _, r := range runs {
-		t, err := d.io.readTrace(ctx, d.cfg, r.TraceID)
+		rec, err := d.io.readRecorded(ctx, d.cfg, r.TraceID)
 		if exitCode(err) == exitNotFound {
 			continue // it goes on, or broke off
 		}
 		if err != nil {
 			return err
 		}
-		u.addTrace(t, b, kbService{store}.DomainOf)
+		u.addTrace(rec.trace, b, kbService{store}.DomainOf)
 	}
 	return d.resolveQueries(ctx, store, b, u)
 }

@@ -9,7 +9,6 @@ import (
 
 	"github.com/urfave/cli/v2"
 
-	"github.com/runloop-os/runloop/bus"
 	"github.com/runloop-os/runloop/opening"
 	"github.com/runloop-os/runloop/pog"
 	"github.com/runloop-os/runloop/wasm"
@@ -98,31 +97,30 @@ func (t *tightening) run(ctx context.Context, io *IO, ref string) (err error) {
 // prove finds the least capabilities under which all replays are as they were.
 func (t *tightening) prove(ctx context.Context, res *tightened) (*wasm.Caps, error) {
 	t.held = t.usage.needs.Of(t.have)
-	s, err := openSession(ctx, t.desk.io, t.desk.cfg, sessionOptions{
-		agentsDir: t.agentsDir, sealed: true, replayKB: tapedKB{kbService{t.store}},
+	r, err := openReplayer(ctx, t.desk.io, t.desk.cfg, sessionOptions{
+		agentsDir: t.agentsDir, replayKB: tapedKB{kbService{t.store}},
 		replayCaps: func(*wasm.Bundle) *wasm.Caps { return t.held },
 	})
 	if err != nil {
 		return nil, err
 	}
-	exec := opening.NewBusExecutor(s.bus.Client("engine", bus.KindAgent))
-	differs, err := t.replayAll(ctx, exec, res)
+	differs, err := t.replayAll(ctx, r, res)
 	if err != nil {
 		err = fmt.Errorf("the recorded runs need more than their tapes tell, so nothing is taken away: %s%w", differs, err)
 	} else {
-		err = t.tryWithout(ctx, exec)
+		err = t.tryWithout(ctx, r)
 	}
-	return t.held, errors.Join(err, s.Close())
+	return t.held, errors.Join(err, r.Close())
 }
 
 // tryWithout goes on taking away what the languages of agents use of their own
 // accord, whether the agent cares or not: the clock and the look at each root.
-func (t *tightening) tryWithout(ctx context.Context, exec opening.Executor) error {
+func (t *tightening) tryWithout(ctx context.Context, r *replayer) error {
 	proved := t.held
 	defer func() { t.held = proved }()
 	for _, less := range proved.Without() {
 		t.held = wasm.Intersect(proved, less)
-		switch _, err := t.replayAll(ctx, exec, &tightened{}); {
+		switch _, err := t.replayAll(ctx, r, &tightened{}); {
 		case err == nil:
 			proved = t.held
 		case !errors.Is(err, errNotSame):
@@ -134,10 +132,10 @@ func (t *tightening) tryWithout(ctx context.Context, exec opening.Executor) erro
 
 var errNotSame = errors.New("a replay under less was not the same")
 
-func (t *tightening) replayAll(ctx context.Context, exec opening.Executor, res *tightened) (string, error) {
+func (t *tightening) replayAll(ctx context.Context, r *replayer, res *tightened) (string, error) {
 	res.Attempts, res.Left = 0, 0
 	for _, a := range t.usage.attempts {
-		report, err := opening.Replay(ctx, a.trace, exec, opening.ReplayOptions{Node: a.node})
+		report, err := r.replay(ctx, a.trace, opening.ReplayOptions{Node: a.node})
 		if err != nil {
 			return "", err
 		}

@@ -51,6 +51,8 @@ func cmdRuns(io *IO) *cli.Command {
 				Name: "cancel", Usage: "stop a run of the daemon", ArgsUsage: "TRACE",
 				Action: withTrace(func(c *cli.Context, id uuid.UUID) error { return runsCancel(c.Context, io, id) }),
 			},
+			cmdRunsExport(io),
+			cmdRunsVerify(io),
 		},
 	}
 }
@@ -139,24 +141,16 @@ func runsFollow(ctx context.Context, io *IO, id uuid.UUID, progress string) erro
 	if err != nil {
 		return err
 	}
-	defer conn.Close()
 	view, err := io.newRunView(progress)
 	if err != nil {
-		return err
+		return errors.Join(err, conn.Close())
 	}
-	r := &remoteRun{io: io, conn: conn, id: id, view: view, watch: true}
-	events, err := r.subscribe(ctx)
-	if err != nil {
-		return err
-	}
-	a, err := conn.ask(ctx, &ctrlRequest{Op: "run.get", TraceID: r.trace(), Events: true})
+	r := &remoteRun{io: io, cfg: cfg, conn: conn, id: id, view: view, watch: true}
+	defer func() { r.conn.Close() }() // it may be another by then
+	events, err := r.join(ctx)
 	if err != nil {
 		return errors.Join(err, view.close(nil))
 	}
-	if a.Run.EventsCut {
-		io.warnf("some events of this run were not kept")
-	}
-	r.catchUp(a.Run.Events)
 	return r.follow(ctx, events)
 }
 

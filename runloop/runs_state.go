@@ -13,6 +13,7 @@ type runState struct {
 	OpeningID   string          `json:"opening_id"`
 	OpeningName string          `json:"opening_name"`
 	Status      string          `json:"status"` // running, or how it ended
+	Here        bool            `json:"here"`   // this daemon carries it out, or did lately
 	StartedMS   int64           `json:"started_ms"`
 	FinishedMS  int64           `json:"finished_ms,omitempty"`
 	Nodes       []shownNode     `json:"nodes"`            // each attempt that the ledger has
@@ -30,7 +31,7 @@ func (r *run) state(events bool) *runState {
 	defer r.mu.Unlock()
 	s := &runState{
 		TraceID: "trace:" + r.id.String(), OpeningID: opening.OpeningID(r.plan.IRHash),
-		OpeningName: r.plan.Opening.Name, Status: "running", StartedMS: r.started.UnixMilli(),
+		OpeningName: r.plan.Opening.Name, Status: "running", Here: true, StartedMS: r.started.UnixMilli(),
 		Report: r.report,
 	}
 	if !r.ended.IsZero() {

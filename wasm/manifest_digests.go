@@ -62,7 +62,8 @@ func namedFiles(name, text string) ([]string, string, error) {
 	return slices.Compact(paths), text, nil
 }
 
-// files lists what a manifest names: every file that says what the agent does.
+// files lists what a manifest names, the module first: every file that says
+// what the agent does.
 func (m *Manifest) files() []FileRef {
 	out := append([]FileRef{m.Entry, m.Caps}, m.schemaRefs()...)
 	if m.Tools != nil {

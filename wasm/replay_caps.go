@@ -63,7 +63,7 @@ func (d *door) leaveTape(op string, args []byte, call rmp.Hostcall, err error) {
 // guest that needed one does something else without it; one whose language
 // merely looks at every root does not.
 func (a *attempt) takeRoots(paths []string) ([]string, error) {
-	if !a.door.checked {
+	if !a.heldToCaps() {
 		return paths, nil
 	}
 	gone, opened := map[string]bool{}, map[int]bool{}
@@ -92,16 +92,23 @@ func (a *attempt) takeRoots(paths []string) ([]string, error) {
 	return stay, nil
 }
 
-// mayDo reports whether a recorded operation on a file is allowed in this
-// replay.
-func (a *attempt) mayDo(op string, args *fsArgs) bool {
-	if !a.door.checked || args.Root == "" || !writesFile(op, sys.Oflag(args.Flag)) {
-		return true
+// heldToCaps reports whether the attempt is a replay under capabilities.
+func (a *attempt) heldToCaps() bool { return a.door != nil && a.door.checked }
+
+// mayDo is nil if a recorded operation on a file is allowed in this replay.
+func (a *attempt) mayDo(op string, args []byte) error {
+	if !a.heldToCaps() {
+		return nil
 	}
-	for _, g := range a.caps.FS {
-		if g.Path == args.Root {
-			return g.Write
-		}
+	var of fsArgs
+	if err := unmarshalMsgpack(args, &of); err != nil {
+		return err
 	}
-	return false
+	if of.Root == "" || !writesFile(op, sys.Oflag(of.Flag)) {
+		return nil
+	}
+	if slices.Contains(a.caps.FS, FSGrant{of.Root, true}) {
+		return nil
+	}
+	return errorf(CodeDenied, "denied:fs:%s may not be written", of.Root)
 }
