@@ -1,10 +1,10 @@
 package wasm
 
 import (
-	"bytes"
 	"context"
 	"encoding/binary"
 	"encoding/json"
+	"io"
 	"slices"
 	"strings"
 	"time"
@@ -32,10 +32,16 @@ type attempt struct {
 	emit    func(rmp.AgentLog)
 	stdout  output
 	stderr  output
+	out     io.Writer // what the guest writes to stdout goes here: stdout, or raw
+	errs    io.Writer
+	raw     *WASIConfig   // a program that is no agent
+	cpu     time.Duration // that its process used, where it had one
 	started time.Time
 	stay    *stay // nil: not a resident's
-	// onMemory is told of the instance's memory. Nil for nobody.
+	// onMemory is told of the instance's memory, onPlace in which process the
+	// guest is. Nil for nobody.
 	onMemory func(*guestMemory)
+	onPlace  func(pid int)
 }
 
 // newAttempt reads what the request carries. The bundle and capabilities are
@@ -60,7 +66,7 @@ func newAttempt(req *rmp.AgentRequest, b *Bundle, caps *Caps, s *Services) (*att
 		return nil, err
 	}
 	a.door = &door{
-		open: true, services: s, tape: a.tape, emit: a.logLine,
+		open: true, services: s, tape: a.tape, emit: a.logLine, checked: a.tape.replay && s.checkReplays,
 		caller: Caller{
 			Agent: b.Manifest.Name, TraceID: req.TraceID, OpeningID: req.OpeningID,
 			Node: req.Node, Attempt: req.Attempt, InputsHash: hexSum(a.inputs),
@@ -95,29 +101,48 @@ func (a *attempt) newClock(s *Services) (*clock, error) {
 		return nil, errorf(CodeRequest, "tape: %s: %v", opClock, err)
 	}
 	a.tape.calls = a.tape.calls[:n-1]
+	if s.checkReplays && !a.caps.Time {
+		return newVirtualClock(), nil
+	}
 	return newReplayClock(readings), nil
 }
 
-// run runs the attempt to its end in module m, within the time it has.
-func (a *attempt) run(ctx context.Context, m *Module) (ending, error) {
+// run runs the attempt to its end where it was placed, within the time it has.
+func (a *attempt) run(ctx context.Context, place placement) (ending, error) {
 	ctx, watch := newStopwatch(ctx, a.wallTime())
 	defer watch.stop()
 	a.watch, a.door.watch = watch, watch
-	stdin, err := a.stdinDocument()
+	stdin, err := a.input()
 	if err != nil {
 		return ending{}, err
 	}
-	if a.files, err = a.openFiles(ctx); err != nil {
-		return ending{}, err
-	}
-	defer a.files.close()
 	a.openStreams()
-	end := m.run(ctx, a.guest(m, stdin), len(stdin))
+	end, err := place.run(ctx, a, stdin)
 	a.stdout.close()
 	a.stderr.close()
+	if err != nil {
+		return ending{}, err
+	}
 	a.finishTape()
 	a.door.close(ctx)
+	a.logTripped(end.tripped)
 	return end, nil
+}
+
+// logTripped says which limits the guest ran into, which sees numbers only.
+func (a *attempt) logTripped(names []string) {
+	if len(names) > 0 {
+		a.log(rmp.StreamStderr, "", "[limits reached: "+strings.Join(names, ", ")+"]\n", nil)
+	}
+}
+
+// input is what the guest finds on stdin.
+func (a *attempt) input() (input, error) {
+	if a.raw != nil {
+		return input{live: a.raw.Stdin}, nil
+	}
+	doc, err := a.stdinDocument()
+	return input{doc: doc}, err
 }
 
 // wallTime is the least of the manifest's limit and what the run has left.
@@ -130,6 +155,10 @@ func (a *attempt) wallTime() time.Duration {
 }
 
 func (a *attempt) openStreams() {
+	if a.raw != nil {
+		a.rawStreams()
+		return
+	}
 	a.stdout = output{
 		limit: a.limits.StdoutKB << 10, keep: true,
 		emit:    func(chunk string) { a.log(rmp.StreamStdout, "", chunk, nil) },
@@ -139,26 +168,28 @@ func (a *attempt) openStreams() {
 		limit: a.limits.StdoutKB << 10,
 		emit:  func(chunk string) { a.log(rmp.StreamStderr, "", chunk, nil) },
 	}
+	a.out, a.errs = &a.stdout, &a.stderr
 	if a.stay != nil { // what it writes is log, and never ends
 		a.stdout.keep, a.stdout.onLimit = false, nil
 	}
 }
 
-func (a *attempt) guest(m *Module, stdin []byte) *guest {
+func (a *attempt) guest(ctx context.Context, life Life, stdin input) *guest {
 	g := &guest{
 		args:   a.argv(),
-		stdin:  bytes.NewReader(stdin),
-		stdout: &a.stdout, stderr: &a.stderr,
+		stdin:  stdin.reader(ctx),
+		stdout: a.out, stderr: a.errs,
 		clock: a.clock, random: newRandom(a.seed()), door: a.door,
 		memory: uint64(a.limits.MemoryMB) << 20,
 		fs:     a.files.config(), onMemory: a.onMemory,
 		meter: &meter{count: a.door.count},
 	}
-	if a.stay != nil {
-		g.asResident()
-		return g
-	}
-	if m.life == LifeCommand {
+	switch {
+	case a.stay != nil:
+		g.env = map[string]string{envLife: LifeResident.String()}
+	case a.raw != nil:
+		g.args, g.env = a.raw.Args, a.raw.Env
+	case life == LifeCommand:
 		g.args = append(g.args, a.flags()...)
 		g.env = map[string]string{"RUNLOOP_NODE_INPUT": a.withJSON()}
 	}
@@ -167,6 +198,9 @@ func (a *attempt) guest(m *Module, stdin []byte) *guest {
 
 // seed is the attempt's own: of the run, the node and the attempt.
 func (a *attempt) seed() [32]byte {
+	if a.stay != nil { // it starts the same each time; what is of a message comes with it
+		return [32]byte{}
+	}
 	b := append([]byte("runloop attempt\x00"), a.req.Seed...)
 	b = binary.BigEndian.AppendUint32(b, a.req.Attempt)
 	return blake3.Sum256(append(b, a.req.Node...))
@@ -232,9 +266,12 @@ func (a *attempt) stdinDocument() ([]byte, error) {
 func (a *attempt) finishTape() {
 	if a.tape.replay {
 		a.tape.finish()
-		if a.clock.ranOut || len(a.clock.readings) > 0 && !a.clock.soft {
+		if a.clock.leftTape() {
 			a.tape.diverge(nil, &rmp.Hostcall{Op: opClock, Args: emptyMap})
 		}
+		return
+	}
+	if a.tape.off {
 		return
 	}
 	if a.clock.cut {

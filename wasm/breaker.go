@@ -1,7 +1,6 @@
 package wasm
 
 import (
-	"strings"
 	"sync"
 	"time"
 )
@@ -104,8 +103,8 @@ func (b *breaker) well(ref, digest string) {
 // isCrash reports whether an error is an agent's own violent end.
 func isCrash(code string) bool {
 	switch code {
-	case CodeDeadline, CodeOutputLimit:
+	case CodeTrap, CodeStackOverflow, CodeDeadline, CodeOutputLimit, CodeWorkerDied, CodeCPULimit, CodeMemoryKill:
 		return true
 	}
-	return code == CodeTrap || strings.HasPrefix(code, CodeTrap+":") || strings.HasPrefix(code, "worker")
+	return false
 }

@@ -33,13 +33,6 @@ type guest struct {
 // envLife tells a guest that it is to stay.
 const envLife = "RUNLOOP_LIFE"
 
-// asResident makes g start the same way each time: what belongs to a message
-// comes with the message.
-func (g *guest) asResident() {
-	g.env = map[string]string{envLife: LifeResident.String()}
-	g.random = newRandom([32]byte{})
-}
-
 func (g *guest) isResident() bool { return g.env[envLife] == LifeResident.String() }
 
 type guestKey struct{}

@@ -29,9 +29,17 @@ type HostConfig struct {
 	// Guarded are the host's own directories and files (state, configuration,
 	// caches, sockets, secrets): no grant may be, hold or lie in one.
 	Guarded []string
+	// ReplayCaps, when set, are what replays are held to: an attempt that used
+	// more diverges. Nil lets a replay do whatever was recorded.
+	ReplayCaps func(*Bundle) *Caps
 	// MaxAttempts bounds how many guests run at a time; 0 means 16. Requests
 	// beyond that wait.
 	MaxAttempts int
+	// Isolation is where agents run; "" means IsolationAuto.
+	Isolation Isolation
+	// Memory is what all guests together may need at worst, in bytes: those
+	// that do not fit wait. 0 means three quarters of the machine's.
+	Memory int64
 	// Warn is told of what no run can be told. Nil ignores it.
 	Warn func(error)
 }
@@ -43,6 +51,7 @@ type Host struct {
 	requests *bus.Subscription
 	cancels  *bus.Subscription
 	slots    chan struct{}
+	budget   *memoryBudget
 
 	residents *residents
 	breaker   *breaker
@@ -94,8 +103,9 @@ func NewHost(cfg HostConfig) (*Host, error) {
 	if cfg.Services.Now == nil {
 		cfg.Services.Now = time.Now
 	}
+	cfg.Services.checkReplays = cfg.ReplayCaps != nil
 	h := &Host{
-		cfg: cfg, slots: make(chan struct{}, cfg.MaxAttempts),
+		cfg: cfg, slots: make(chan struct{}, cfg.MaxAttempts), budget: newMemoryBudget(cfg.Memory),
 		running: map[attemptID]context.CancelCauseFunc{}, early: map[attemptID]time.Time{},
 		attempts: map[string]uint64{}, breaker: newBreaker(cfg.Breaker, cfg.Quarantine),
 	}
@@ -242,7 +252,7 @@ func tooLarge(res *rmp.AgentResponse) *rmp.AgentResponse {
 // perform runs one attempt.
 func (h *Host) perform(ctx context.Context, req *rmp.AgentRequest, logs func(rmp.AgentLog)) *rmp.AgentResponse {
 	res := &rmp.AgentResponse{Node: req.Node, Attempt: req.Attempt, TraceID: req.TraceID}
-	a, module, err := h.prepare(ctx, req)
+	a, place, err := h.prepare(ctx, req)
 	defer func() { h.count(a, res) }()
 	if a != nil {
 		res.Digest, res.Caps = a.bundle.Digest, a.caps.Digest()
@@ -252,9 +262,14 @@ func (h *Host) perform(ctx context.Context, req *rmp.AgentRequest, logs func(rmp
 	}
 	a.emit = logs
 	if a.resident() {
-		return h.performResident(ctx, a, module, res)
+		return h.performResident(ctx, a, place, res)
 	}
-	end, err := a.run(ctx, module)
+	admitted, err := h.budget.admit(ctx, a.limits)
+	if err != nil {
+		return failed(res, err)
+	}
+	defer admitted()
+	end, err := a.run(ctx, place)
 	if err != nil {
 		return failed(res, err)
 	}
@@ -281,7 +296,7 @@ func (h *Host) count(a *attempt, res *rmp.AgentResponse) {
 }
 
 // prepare finds and loads what the request names and checks that it may run.
-func (h *Host) prepare(ctx context.Context, req *rmp.AgentRequest) (*attempt, *Module, error) {
+func (h *Host) prepare(ctx context.Context, req *rmp.AgentRequest) (*attempt, placement, error) {
 	bundle, err := h.cfg.Catalog.Bundle(req.Ref)
 	if err != nil {
 		return nil, nil, err
@@ -304,17 +319,20 @@ func (h *Host) prepare(ctx context.Context, req *rmp.AgentRequest) (*attempt, *M
 		return a, nil, errorf(CodeDigest, "agent %s is bundle %s now, but the run was planned with %s",
 			req.Ref, bundle.Digest, req.Digest)
 	}
-	module, err := h.cfg.Runtime.Load(ctx, bundle.Module, bundle.ModuleDigest)
+	place, err := h.place(ctx, bundle)
 	if err != nil {
 		return a, nil, err
 	}
-	return a, module, a.settleLife(module)
+	return a, place, a.settleLife(place.life())
 }
 
 // caps are what the agent may do. In a replay nothing leaves the sandbox, so
 // that nobody has to have granted anything.
 func (h *Host) caps(b *Bundle, req *rmp.AgentRequest) (*Caps, error) {
 	if req.Mode == rmp.ModeReplay {
+		if h.cfg.ReplayCaps != nil {
+			return h.cfg.ReplayCaps(b), nil
+		}
 		return b.Caps, nil
 	}
 	caps, warnings, err := h.cfg.Policy.Effective(b)
@@ -392,7 +410,11 @@ func (h *Host) warm(ctx context.Context, ref string) {
 	if err != nil {
 		return
 	}
-	m, err := h.cfg.Runtime.Load(ctx, b.Module, b.ModuleDigest)
+	if !h.inline(b) {
+		h.warmWorker(ctx, b)
+		return
+	}
+	m, err := h.inlineModule(ctx, b)
 	if err != nil || m.life != LifeReactor || len(b.Caps.FS) > 0 {
 		return
 	}

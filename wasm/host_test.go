@@ -74,12 +74,17 @@ var testRuntime = sync.OnceValue(func() *Runtime {
 })
 
 func newRig(t testing.TB, caps string, services Services, modules map[string][]byte) *rig {
+	return newRigIn(t, IsolationAuto, caps, services, modules)
+}
+
+// newRigIn is newRig with all agents in one kind of place.
+func newRigIn(t testing.TB, where Isolation, caps string, services Services, modules map[string][]byte) *rig {
 	t.Helper()
 	var sources []Source
 	for name, module := range modules {
 		sources = append(sources, Source{Name: name, FS: bundleFiles(name, caps, module), BuiltIn: true})
 	}
-	return newRigWith(t, services, func(h *HostConfig) { h.Catalog = NewCatalog(sources...) })
+	return newRigWith(t, services, func(h *HostConfig) { h.Catalog, h.Isolation = NewCatalog(sources...), where })
 }
 
 // newRigWith is newRig with a configuration of the host of its own.

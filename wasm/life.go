@@ -28,15 +28,15 @@ func (a *attempt) resident() bool { return a.bundle.Manifest.Life == LifeResiden
 // settleLife holds what the manifest says of the agent's life against the
 // module. Both kinds of module can lead the life of a resident: their entry is
 // called once.
-func (a *attempt) settleLife(m *Module) error {
+func (a *attempt) settleLife(module Life) error {
 	want := a.bundle.Manifest.Life
-	life := m.life
+	life := module
 	if want == LifeResident {
 		life = want
 	}
 	if want != 0 && want != life {
 		return errorf(CodeBundle, "agent %s: the manifest says life = %q, but the module is a %s",
-			a.bundle.Manifest.Name, want, m.life)
+			a.bundle.Manifest.Name, want, module)
 	}
 	a.door.count.seen(a.bundle, life)
 	return nil
@@ -53,9 +53,9 @@ func (h *Host) mayRun(req *rmp.AgentRequest, b *Bundle) error {
 
 // performResident runs an attempt of an agent that stays. What waits for a
 // resident holds no place that others could use.
-func (h *Host) performResident(ctx context.Context, a *attempt, m *Module, res *rmp.AgentResponse) *rmp.AgentResponse {
+func (h *Host) performResident(ctx context.Context, a *attempt, place placement, res *rmp.AgentResponse) *rmp.AgentResponse {
 	if a.tape.replay {
-		return h.replayResident(ctx, a, m, res)
+		return h.replayResident(ctx, a, place, res)
 	}
 	freeSlot(ctx)
 	return h.askResident(ctx, a, res)
@@ -91,6 +91,13 @@ func (h *Host) judge(a *attempt, res *rmp.AgentResponse) {
 func (a *attempt) hurried() bool {
 	left := a.req.Budget.DeadlineMillis
 	return left > 0 && left < int64(a.limits.WallMS)
+}
+
+// placedIn notes in which process the guest runs.
+func (a *attempt) placedIn(pid int) {
+	if a.onPlace != nil {
+		a.onPlace(pid)
+	}
 }
 
 type slotKey struct{}

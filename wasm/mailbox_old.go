@@ -35,7 +35,9 @@ func notifyReady(ctx context.Context) {
 	g.ready = true
 	g.meter.leave()
 	defer g.meter.enter()
-	g.door.answer(ctx, opReady, emptyMap)
+	if _, ok := g.door.ask(ctx, opReady, emptyMap); !ok {
+		abort()
+	}
 }
 
 // mailboxPeekMeta(ptr, cap) copies what is known of the next message, without
@@ -57,19 +59,20 @@ func oldMail(ctx context.Context, mod api.Module, params []uint64, op string, ar
 	if uint64(ptr)+uint64(size) > uint64(mem.Size()) {
 		return fault(faultPointer)
 	}
-	g.meter.leave()
-	defer g.meter.enter()
-	if !g.door.pace.wait(ctx) {
-		abort()
-	}
 	if !g.isResident() {
 		return 0
 	}
+	g.meter.leave()
+	defer g.meter.enter()
 	packed := emptyMap
 	if args != nil {
 		packed, _ = marshalMsgpack(args) // a map with one number
 	}
-	b, code := mailBytes(g.door.answer(ctx, op, packed), op == opMailRecv)
+	answer, ok := g.door.ask(ctx, op, packed)
+	if !ok {
+		abort()
+	}
+	b, code := mailBytes(answer, op == opMailRecv)
 	switch {
 	case code != 0:
 		return fault(code)

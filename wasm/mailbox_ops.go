@@ -26,10 +26,10 @@ const (
 var stoppingError = errorf(CodeStopping, "the agent is to end; give up what you hold and return")
 
 // answerMail answers the hostcalls that only residents have; own is false for
-// all others.
-func (d *door) answerMail(ctx context.Context, op string, args []byte) (call rmp.Hostcall, own bool) {
+// all others, and ok for a guest that is to end.
+func (d *door) answerMail(ctx context.Context, op string, args []byte) (call rmp.Hostcall, ok, own bool) {
 	if d.stay == nil {
-		return call, false
+		return call, false, false
 	}
 	var do doFunc
 	switch op {
@@ -42,7 +42,7 @@ func (d *door) answerMail(ctx context.Context, op string, args []byte) (call rmp
 	case opMailReply:
 		do = doMailReply
 	default:
-		return call, false
+		return call, false, false
 	}
 	call = rmp.Hostcall{Op: op, Args: args}
 	asJSON, err := rmp.AppendJSON(nil, args)
@@ -52,8 +52,8 @@ func (d *door) answerMail(ctx context.Context, op string, args []byte) (call rmp
 	} else {
 		result, err = do(ctx, d, asJSON)
 	}
-	if ctx.Err() != nil {
-		abort()
+	if ctx.Err() != nil || errors.Is(err, errGuestEnds) {
+		return call, false, true
 	}
 	if err == nil {
 		call.OK, err = marshalMsgpack(result)
@@ -61,7 +61,7 @@ func (d *door) answerMail(ctx context.Context, op string, args []byte) (call rmp
 	if err != nil {
 		call.Err = d.hostcallError(err)
 	}
-	return call, true
+	return call, true, true
 }
 
 // doNoMail answers an agent that is no resident.
@@ -156,7 +156,7 @@ func doMailReply(ctx context.Context, d *door, args []byte) (any, error) {
 	s.leave(ctx, d, r.answer(m.work.attempt.bundle.Manifest))
 	if s.replay {
 		d.watch.kill(errReplied)
-		abort()
+		return nil, errGuestEnds
 	}
 	return nil, nil
 }

@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"os"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -60,7 +61,8 @@ type resident struct {
 	bundle *Bundle
 	stay   *stay
 
-	memory atomic.Pointer[guestMemory] // of the instance, while there is one
+	memory atomic.Pointer[guestMemory] // of the instance, if it is in this process
+	pid    atomic.Int64                // where it is; 0 for nowhere
 }
 
 // supervise keeps the agent alive until it is asked to end, cannot be started
@@ -133,7 +135,7 @@ func (r *resident) live(ctx context.Context) (ready bool, err error) {
 	if r.stopAsked() {
 		return false, nil
 	}
-	a, module, err := r.host.prepare(ctx, r.request())
+	a, place, err := r.host.prepare(ctx, r.request())
 	if err != nil {
 		return false, &permanentError{err}
 	}
@@ -146,8 +148,11 @@ func (r *resident) live(ctx context.Context) (ready bool, err error) {
 	s.join(a, func(l rmp.AgentLog) { r.host.agentLog(ctx, r.ref, l) })
 	a.onMemory = func(m *guestMemory) { r.memory.Store(m) }
 	r.begin(a.bundle, s)
-	end, err := a.run(ctx, module)
+	a.onPlace = func(pid int) { r.pid.Store(int64(pid)) }
+	end, err := a.run(ctx, place)
 	r.memory.Store(nil)
+	r.pid.Store(0)
+	r.count.busy.Add(int64(a.cpu))
 	if err == nil {
 		err = end.err
 	}
@@ -306,11 +311,30 @@ func (r *resident) describe(s *AgentState) {
 		s.Working = r.stay.working()
 	}
 	s.Mailbox = r.box.depth()
-	if m := r.memory.Load(); m != nil {
-		s.MemoryBytes = m.size()
-		r.count.sawMemory(s.MemoryBytes)
-		s.PeakBytes = max(s.PeakBytes, s.MemoryBytes)
+	r.describeProcess(s)
+}
+
+// describeProcess adds where the agent runs and what it takes there: of this
+// process the memory that its guest made usable, of a worker all that is
+// resident.
+func (r *resident) describeProcess(s *AgentState) {
+	s.PID = int(r.pid.Load())
+	switch s.PID {
+	case 0:
+		return
+	case os.Getpid():
+		s.Placement = string(IsolationInline)
+		if m := r.memory.Load(); m != nil {
+			s.MemoryBytes = m.size()
+		}
+	default:
+		s.Placement = string(IsolationWorker)
+		used := processUse(s.PID)
+		s.MemoryBytes = used.resident
+		s.BusyMicros += used.cpu.Microseconds()
 	}
+	r.count.sawMemory(s.MemoryBytes)
+	s.PeakBytes = max(s.PeakBytes, s.MemoryBytes)
 }
 
 // askResident has a resident do an attempt.
@@ -358,7 +382,7 @@ func answered(res *rmp.AgentResponse, answer workAnswer) *rmp.AgentResponse {
 // replayResident runs an attempt of a resident again: a new one gets that one
 // message. What the agent had kept from earlier messages is not there, and
 // where that matters the replay says that it left the tape.
-func (h *Host) replayResident(ctx context.Context, a *attempt, module *Module, res *rmp.AgentResponse) *rmp.AgentResponse {
+func (h *Host) replayResident(ctx context.Context, a *attempt, place placement, res *rmp.AgentResponse) *rmp.AgentResponse {
 	w := &work{ctx: ctx, attempt: a, answer: make(chan workAnswer, 1)}
 	m, err := w.mail()
 	if err != nil {
@@ -373,7 +397,7 @@ func (h *Host) replayResident(ctx context.Context, a *attempt, module *Module, r
 	a.emit = nil // the message's own are passed on
 	s.join(a, nil)
 	w.attempt = &attempt{req: a.req, bundle: a.bundle, tape: a.tape, door: &door{caller: a.door.caller}, emit: logs}
-	end, err := a.run(ctx, module)
+	end, err := a.run(ctx, place)
 	if err != nil {
 		return failed(res, err)
 	}

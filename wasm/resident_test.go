@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"testing/fstest"
 	"time"
@@ -591,5 +593,46 @@ func TestManifestLife(t *testing.T) {
 		} else if res.Error == nil || res.Error.Code != CodeBundle || !strings.Contains(res.Error.Message, want) {
 			t.Errorf("%s: %+v", life, res.Error)
 		}
+	}
+}
+
+// TestResidentInWorker leads the same life in a process of its own, and is
+// started again when that is killed.
+func TestResidentInWorker(t *testing.T) {
+	f := &fakeBackend{}
+	r := newRigWith(t, f.services(), func(h *HostConfig) {
+		h.Residents, h.Isolation = quick, IsolationWorker
+		h.Catalog = NewCatalog(Source{
+			Name: "x", FS: residentBundle("probe", allCaps, probeModule(t, LifeCommand)), BuiltIn: true,
+		})
+	})
+	for want := 1; want <= 3; want++ {
+		if got := out(t, r.do("count")); got != fmt.Sprint(want) {
+			t.Errorf("run %d of it says %s", want, got)
+		}
+	}
+	call := callRequest(r, `[{"Op":"kb.search","Args":{"text":"x"}},{"Op":"time.now","Args":{}}]`)
+	res := r.send(call)
+	replay := *call
+	replay.Mode, replay.Tape = rmp.ModeReplay, res.Tape
+	if again := r.send(&replay); out(t, again) != out(t, res) || again.Diverged != nil {
+		t.Errorf("replay: %s %+v", out(t, again), again.Diverged)
+	}
+	s := r.state("probe")
+	if s.Placement != "worker" || s.PID == os.Getpid() || s.PID == 0 || s.MemoryBytes == 0 || s.State != StateReady {
+		t.Errorf("state %+v", s)
+	}
+	if err := syscall.Kill(s.PID, syscall.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, func() bool { now := r.state("probe"); return now.State == StateReady && now.PID != s.PID })
+	if got := out(t, r.do("count")); got != "1" {
+		t.Errorf("after its process was killed it says %s", got)
+	}
+	if s := r.state("probe"); s.Restarts != 1 || s.Crashes != 1 || !strings.Contains(s.Error, CodeWorkerDied) {
+		t.Errorf("state %+v", s)
+	}
+	if was, err := r.host.StopAgent(t.Context(), "probe"); !was || err != nil {
+		t.Errorf("stop: %v %v", was, err)
 	}
 }

@@ -92,7 +92,7 @@ func (s *stay) receive(ctx context.Context, d *door, wait time.Duration, fits fu
 	s.markReady()
 	if s.replay && s.answer != nil {
 		d.watch.kill(errReplied)
-		abort()
+		return nil, errGuestEnds
 	}
 	d.watch.pause()
 	m, err := s.box.take(ctx, s.stop, wait)

@@ -2,7 +2,6 @@ package wasm
 
 import (
 	"context"
-	"os"
 	"sync"
 	"time"
 )
@@ -202,9 +201,6 @@ func (h *Host) agentState(ref string, r *resident) AgentState {
 	if r != nil {
 		s.Life = LifeResident.String()
 		r.describe(&s)
-	}
-	if s.State == StateRunning || s.UpMillis > 0 {
-		s.Placement, s.PID = "inline", os.Getpid()
 	}
 	if s.Error == "" && s.Crashes > 0 {
 		s.Error = c.lastCrash()
