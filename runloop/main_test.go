@@ -8,6 +8,7 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"github.com/runloop-os/runloop/agents"
+	"github.com/runloop-os/runloop/wasm"
 )
 
 // TestMain lets the scripts run this test binary as runloop and its applets.
@@ -17,6 +18,7 @@ func TestMain(m *testing.M) {
 		os.Exit(1)
 	}
 	commands := map[string]func(){"runloop": func() { os.Exit(Main(os.Args)) }}
+	commands[wasm.KeeperName] = commands["runloop"]
 	for _, a := range applets() {
 		commands[a.name] = commands["runloop"]
 	}

@@ -84,6 +84,9 @@ func NewHost(cfg HostConfig) (*Host, error) {
 	if cfg.Services.Now == nil {
 		cfg.Services.Now = time.Now
 	}
+	if cfg.Services.Redactor == nil {
+		cfg.Services.Redactor = &Redactor{}
+	}
 	h := &Host{
 		cfg: cfg, slots: make(chan struct{}, cfg.MaxAttempts),
 		running: map[attemptID]context.CancelCauseFunc{}, early: map[attemptID]time.Time{},
@@ -238,6 +241,7 @@ func (h *Host) perform(ctx context.Context, req *rmp.AgentRequest, logs func(rmp
 		return failed(res, err)
 	}
 	a.emit = logs
+	defer a.mask(res)
 	end, err := a.run(ctx, module)
 	if err != nil {
 		return failed(res, err)

@@ -9,6 +9,9 @@ import (
 )
 
 func TestMain(m *testing.M) {
+	if os.Args[0] == KeeperName {
+		os.Exit(Keep())
+	}
 	code := m.Run()
 	if err := testRuntime().Close(); err != nil {
 		fmt.Fprintln(os.Stderr, err)

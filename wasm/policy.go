@@ -89,15 +89,16 @@ func applyOverride(name string, src []byte, caps *Caps) (*Caps, []string, error)
 
 func keepAbsent(over, caps *Caps, present map[string]any) {
 	keep := map[string]func(){
-		"fs":         func() { over.FS = caps.FS },
-		"net":        func() { over.Net = caps.Net },
-		"allow_http": func() { over.AllowHTTP = caps.AllowHTTP },
-		"time":       func() { over.Time = caps.Time },
-		"kb_read":    func() { over.KBRead = caps.KBRead },
-		"kb_write":   func() { over.KBWrite = caps.KBWrite },
-		"secrets":    func() { over.Secrets = caps.Secrets },
-		"model":      func() { over.Model = caps.Model },
-		"exec":       func() { over.Exec = caps.Exec },
+		"fs":          func() { over.FS = caps.FS },
+		"net":         func() { over.Net = caps.Net },
+		"allow_http":  func() { over.AllowHTTP = caps.AllowHTTP },
+		"time":        func() { over.Time = caps.Time },
+		"kb_read":     func() { over.KBRead = caps.KBRead },
+		"kb_write":    func() { over.KBWrite = caps.KBWrite },
+		"secrets":     func() { over.Secrets = caps.Secrets },
+		"secrets_raw": func() { over.SecretsRaw = caps.SecretsRaw },
+		"model":       func() { over.Model = caps.Model },
+		"exec":        func() { over.Exec = caps.Exec },
 	}
 	for key, set := range keep {
 		if _, ok := present[key]; !ok {
