@@ -7,7 +7,9 @@ import (
 )
 
 // secretService lets agents use the secrets that they were granted.
-type secretService struct{ find func(context.Context, string) (string, error) }
+type secretService struct {
+	find func(context.Context, string) (string, error)
+}
 
 // Secret implements wasm.Secrets. Why there is no value is told to the agent
 // in the words of the host alone.
