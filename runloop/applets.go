@@ -8,8 +8,6 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-
-	"github.com/runloop-os/runloop/wasm"
 )
 
 // verb is one thing the program can do. It writes to io, and an error decides
@@ -40,9 +38,6 @@ func dispatch(ctx context.Context, io *IO, args []string) int {
 	name, rest := "runloop", []string(nil)
 	if len(args) > 0 {
 		name, rest = strings.TrimSuffix(filepath.Base(args[0]), ".exe"), args[1:]
-	}
-	if name == wasm.KeeperName {
-		return wasm.Keep() // between an agent's host and a program that it runs
 	}
 	if name == "rlp" && len(rest) > 0 && isRouteCommand(rest[0]) {
 		return finish(io, name, runRoute(ctx, io, rest)) // runs on every Enter: nothing else first

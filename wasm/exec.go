@@ -77,7 +77,7 @@ func (d *door) execEffect(ctx context.Context, p *program, idempotent bool, args
 	e := Effect{Op: p.op, Target: p.argv[0], Idempotent: idempotent}
 	return d.effect(ctx, e, args, func(ctx context.Context, key string) (any, error) {
 		p.env = append(p.env, "RUNLOOP_IDEMPOTENCY_KEY="+key)
-		return d.services.Programs.run(ctx, p)
+		return p.run(ctx)
 	})
 }
 

@@ -22,12 +22,12 @@ const (
 	execTasksMax = 256       // beyond those that there are
 )
 
-// Keep is the process that stands between the host and one program: it runs
+// keeperMain is the process that stands between the host and one program: it runs
 // the program under limits and, when that has ended or the host says so or is
 // gone, ends all that came of it. As their subreaper it becomes the parent of
 // every process that lost its own, so that none can slip away by forking twice
 // or by starting a session. It returns the exit status.
-func Keep() int {
+func keeperMain() int {
 	runtime.LockOSThread() // the parent-death signal is about this thread
 	orders := os.NewFile(keeperOrderFD, "orders")
 	reports := os.NewFile(keeperReportFD, "reports")

@@ -14,15 +14,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Programs is how exec.run starts what it runs.
-type Programs struct {
-	// Keeper is the executable that, called by [KeeperName], runs [Keep]. ""
-	// means this process's own.
-	Keeper string
-}
-
-// KeeperName is argv[0] of the process between the host and a program.
-const KeeperName = "runloop-keeper"
+// keeperName is argv[0] of the process between the host and a program.
+const keeperName = "runloop-keeper"
 
 // keeperGrace is how long a keeper has to end all that it started, beyond the
 // program's own time.
@@ -55,7 +48,7 @@ const (
 
 // run starts a program in an empty folder of its own, waits for it, and leaves
 // no process of it behind.
-func (ps *Programs) run(ctx context.Context, p *program) (any, error) {
+func (p *program) run(ctx context.Context) (any, error) {
 	dir, err := os.MkdirTemp("", "runloop-exec-")
 	if err != nil {
 		return nil, &untouched{err}
@@ -63,7 +56,7 @@ func (ps *Programs) run(ctx context.Context, p *program) (any, error) {
 	defer os.RemoveAll(dir)
 	ctx, stop := context.WithTimeout(ctx, p.timeout)
 	defer stop()
-	k, err := ps.startKeeper(p, p.order(dir))
+	k, err := startKeeper(p, p.order(dir))
 	if err != nil {
 		return nil, &untouched{err}
 	}
@@ -99,11 +92,7 @@ type keeper struct {
 	stdout, stderr capped
 }
 
-func (ps *Programs) startKeeper(p *program, o *keeperOrder) (*keeper, error) {
-	self := ps.Keeper
-	if self == "" {
-		self = "/proc/self/exe"
-	}
+func startKeeper(p *program, o *keeperOrder) (*keeper, error) {
 	ordersOut, ordersIn, err := os.Pipe()
 	if err != nil {
 		return nil, err
@@ -117,7 +106,7 @@ func (ps *Programs) startKeeper(p *program, o *keeperOrder) (*keeper, error) {
 	defer reportsIn.Close()
 	k := &keeper{orders: ordersIn, reports: reportsOut}
 	k.cmd = &exec.Cmd{
-		Path: self, Args: []string{KeeperName}, Env: []string{"GOMAXPROCS=2"}, Dir: "/",
+		Path: selfExe, Args: []string{keeperName}, Env: []string{"GOMAXPROCS=2"}, Dir: "/",
 		Stdin: bytes.NewReader(p.stdin), Stdout: &k.stdout, Stderr: &k.stderr,
 		ExtraFiles:  []*os.File{p.file.File, ordersOut, reportsIn},
 		SysProcAttr: &syscall.SysProcAttr{Setpgid: true},

@@ -260,7 +260,7 @@ func TestKeeperEndsWithTheHost(t *testing.T) {
 	}
 	defer file.Close()
 	p := &program{op: "x", argv: []string{"sh", "-c", "(setsid sleep " + mark + " &) ; sleep " + mark}, timeout: time.Minute, file: file}
-	k, err := (&Programs{}).startKeeper(p, p.order(t.TempDir()))
+	k, err := startKeeper(p, p.order(t.TempDir()))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -48,7 +48,10 @@ func ask(t testing.TB, d *door, op string, args any) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	call := d.answer(context.Background(), op, pack(t, string(js)))
+	call, ok := d.answer(context.Background(), op, pack(t, string(js)))
+	if !ok {
+		t.Fatal("the guest was ended")
+	}
 	if call.Err != nil {
 		return call.Err.Code + ": " + call.Err.Message
 	}

@@ -17,10 +17,8 @@ type Services struct {
 	Artifacts Artifacts
 	Actions   Actions
 	Secrets   Secrets
-	// Network is how http.request reaches the world, Programs how exec.run
-	// starts what it runs.
-	Network  Network
-	Programs Programs
+	// Network is how http.request reaches the world.
+	Network Network
 	// Effects is the journal of actions in the world. Nil keeps none: an
 	// attempt that is made again does them again.
 	Effects Effects
