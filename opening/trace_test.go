@@ -89,7 +89,7 @@ func TestTraceRoundTrip(t *testing.T) {
 	if got := back.JSON(); !bytes.Equal(got, raw) {
 		t.Errorf("read back it is\n%s\nwant\n%s", got, raw)
 	}
-	for _, format := range []string{FormatText, FormatTable} {
+	for _, format := range []string{FormatText, FormatTable, FormatMermaid, FormatHTML} {
 		var b bytes.Buffer
 		if err := back.Render(&b, format); err != nil {
 			t.Fatal(err)
@@ -99,7 +99,7 @@ func TestTraceRoundTrip(t *testing.T) {
 			t.Errorf("%s holds the control character %q", format, b.Bytes()[i])
 		}
 	}
-	if err := tr.Render(&bytes.Buffer{}, "html"); err == nil {
+	if err := tr.Render(&bytes.Buffer{}, "pdf"); err == nil {
 		t.Error("an unknown format was taken")
 	}
 }
