@@ -47,6 +47,7 @@ type htmlPage struct {
 	Seed, Final      string
 	Params           string
 	Redacted, Cut    bool
+	Forked           string // the run that it comes from
 	Wide, High, Name int
 	Marks            []htmlMark
 	Bars             []htmlBar
@@ -57,14 +58,15 @@ type htmlPage struct {
 type (
 	// htmlMark is a line of the scale.
 	htmlMark struct {
-		X    int
-		Text string
+		X            int
+		Text, Anchor string
 	}
 	// htmlBar is a node in the timeline.
 	htmlBar struct {
-		Y, TextY, X, Wide int
-		Node, State, Text string
-		Dots              []int // where messages of its agent crossed
+		Y, TextY, DotY, X, Wide int
+		Node, State, Text       string
+		Dots                    []int // where messages of its agent crossed
+		Reused                  bool
 	}
 	htmlRung struct{ At, From, To, Kind, Bytes, Topic string }
 	htmlNode struct {
@@ -102,7 +104,7 @@ func (t *Trace) page() *htmlPage {
 		Policy: "default-src 'none'; style-src 'sha256-" + base64.StdEncoding.EncodeToString(sum[:]) + "'; base-uri 'none'; form-action 'none'",
 		Trace:  visible(t.TraceID), Opening: visible(t.OpeningName),
 		Status: string(t.Status), Reason: visible(t.Reason), Redacted: t.Redacted, Cut: t.LadderCut,
-		Final: t.FinalHash, Params: pretty(t.Params), Wide: timelineWide, Name: timelineName,
+		Forked: visible(t.ForkedFrom), Final: visible(t.FinalHash), Params: pretty(t.Params), Wide: timelineWide, Name: timelineName,
 	}
 	seed, _ := t.Seed.MarshalText() // never fails
 	p.Seed = string(seed)
@@ -155,15 +157,21 @@ func (p *htmlPage) timeline(t *Trace, zero int64) {
 	x := func(ms int64) int { return timelineName + int(float64(max(ms-zero, 0))*scale) }
 	for i := range 5 {
 		at := (end - zero) * int64(i) / 4
-		p.Marks = append(p.Marks, htmlMark{x(zero + at), fmt.Sprintf("%d ms", at)})
+		anchor := "middle"
+		if i == 4 {
+			anchor = "end"
+		}
+		p.Marks = append(p.Marks, htmlMark{x(zero + at), fmt.Sprintf("%d ms", at), anchor})
 	}
 	for i, n := range t.Nodes {
-		b := htmlBar{Y: timelineRow * (i + 1), Node: shortName(n.NodeID), State: string(n.State.State), Text: visible(n.line())}
-		b.TextY = b.Y + timelineRow - 7
+		b := htmlBar{Y: timelineRow*(i+1) + 4, Node: shortName(n.NodeID), State: string(n.State.State), Text: visible(n.line())}
+		b.TextY, b.DotY = b.Y+11, b.Y+7
 		if a := n.FinalAttempt; a != nil && a.TSMillis > 0 && a.ReusedFrom == nil {
 			b.X = x(a.TSMillis)
 			b.Wide = max(x(a.TSMillis+a.Micros/1000)-b.X, 3)
 			b.Dots = t.dots(n.Agent, a, x)
+		} else if a != nil && a.ReusedFrom != nil {
+			b.X, b.Reused = timelineName, true
 		}
 		p.Bars = append(p.Bars, b)
 	}
