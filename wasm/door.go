@@ -43,6 +43,7 @@ type door struct {
 	calls    int
 	pace     pacer
 	denied   map[denial]int // how often
+	checked  bool           // a replay is held to the caller's capabilities
 	// handles are secrets that the guest holds, by handle; effects counts the
 	// actions with the same op and arguments.
 	handles     map[string]string
@@ -126,6 +127,10 @@ func (d *door) answer(ctx context.Context, op string, args []byte) (rmp.Hostcall
 		d.replayedSecret(call)
 		if !ok {
 			d.watch.kill(errDiverged)
+		}
+		if err := d.checkTaped(ctx, op, args, call); ok && err != nil {
+			d.leaveTape(op, args, call, err)
+			return call, false
 		}
 		return call, ok
 	}
