@@ -34,9 +34,11 @@ type attempt struct {
 	stderr  output
 	out     io.Writer // what the guest writes to stdout goes here: stdout, or raw
 	errs    io.Writer
-	raw     *WASIConfig   // a program that is no agent
-	cpu     time.Duration // that its process used, where it had one
-	started time.Time
+	raw     *WASIConfig // a program that is no agent
+	// What its process used, where it had one.
+	cpu      time.Duration
+	resident int64
+	started  time.Time
 }
 
 // newAttempt reads what the request carries. The bundle and capabilities are

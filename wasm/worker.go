@@ -77,7 +77,7 @@ func (p *workerPlace) run(ctx context.Context, a *attempt, stdin input) (ending,
 	}
 	w.kill() // it has nothing left to do, and its end is to be known
 	<-w.done
-	a.cpu = w.processorTime()
+	a.cpu, a.resident = w.used()
 	switch killed := killedBy(ctx); {
 	case killed != nil && (err != nil || !inTime(ctx)):
 		return ending{err: killed}, nil
