@@ -241,7 +241,7 @@ func (h *Host) perform(ctx context.Context, req *rmp.AgentRequest, logs func(rmp
 	a, place, err := h.prepare(ctx, req)
 	defer func() { h.count(a, res) }()
 	if a != nil {
-		res.Digest = a.bundle.Digest
+		res.Digest, res.Caps = a.bundle.Digest, a.caps.Digest()
 	}
 	if err != nil {
 		return failed(res, err)
