@@ -45,6 +45,7 @@ func (r *Runtime) RunWASI(ctx context.Context, cfg WASIConfig) (WASIResult, erro
 		return WASIResult{}, asError(err)
 	}
 	a := newRawAttempt(&cfg, r.cfg.Max)
+	a.fileLimits = r.cfg.Files
 	end, err := a.run(ctx, place)
 	if err != nil {
 		return WASIResult{}, asError(err)

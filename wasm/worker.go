@@ -211,7 +211,7 @@ func (a *attempt) job(c *code, stdin input) (*workerJob, error) {
 	g := a.guest(context.Background(), c.seal.Life, stdin)
 	job := &workerJob{
 		Args: g.args, Env: g.env, Stdin: stdin.doc, Live: stdin.live != nil, Memory: g.memory, Seed: a.seed(),
-		Clock: a.clock.job(), Guarded: a.guarded, At: a.places().at, Taped: !a.tape.off, Replay: a.tape.replay,
+		Clock: a.clock.job(), Guarded: a.guarded, At: a.places().at, FileLimits: a.fileLimits, Taped: !a.tape.off, Replay: a.tape.replay,
 		Hostcalls: a.door != nil && a.door.open,
 		Limits:    a.childLimits(c),
 	}
@@ -239,7 +239,7 @@ func (a *attempt) childLimits(c *code) childLimits {
 	return childLimits{
 		Data:  2*memory + guestStack + workerProgram + 16*uint64(c.size),
 		CPU:   2*uint64(a.wallTime()/time.Second) + 2,
-		Files: uint64(defaultFSLimits().OpenFiles) + 64,
-		Size:  uint64(defaultFSLimits().Written),
+		Files: uint64(a.fileLimits.OpenFiles) + 64,
+		Size:  uint64(a.fileLimits.Written),
 	}
 }
