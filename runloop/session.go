@@ -165,7 +165,8 @@ func (s *session) serve(ctx context.Context, opt sessionOptions) error {
 	host, err := wasm.NewHost(wasm.HostConfig{
 		Client: s.bus.Client("host", bus.KindAgent), Catalog: s.catalog, Runtime: s.runtime,
 		Policy: s.policy(opt.grants...), Services: services, Warn: s.warn, ReplayCaps: opt.replayCaps,
-		Guarded: []string{s.places.work, s.places.pog, s.places.cache},
+		Isolation: s.cfg.isolation(),
+		Guarded:   []string{s.places.work, s.places.pog, s.places.cache},
 	})
 	if err != nil {
 		return err

@@ -296,7 +296,7 @@ func (h *Host) prepare(ctx context.Context, req *rmp.AgentRequest) (*attempt, pl
 	if err != nil {
 		return nil, nil, err
 	}
-	a.guarded = h.cfg.Guarded
+	a.guarded, a.fileLimits = h.cfg.Guarded, h.cfg.Runtime.cfg.Files
 	a.limits = bundle.Manifest.Limits.or(DefaultLimits).atMost(h.cfg.Runtime.cfg.Max)
 	if req.Digest != "" && req.Digest != bundle.Digest {
 		return a, nil, errorf(CodeDigest, "agent %s is bundle %s now, but the run was planned with %s",
