@@ -17,27 +17,30 @@ import (
 // attempt is one run of one bundle for one node: what the request said, put
 // into the form that the sandbox and the guest want.
 type attempt struct {
-	req     *rmp.AgentRequest
-	bundle  *Bundle
-	caps    *Caps
-	limits  Limits
-	guarded []string // paths of the host's own, which no grant may reach
-	with    map[string]json.RawMessage
-	inputs  json.RawMessage
-	tape    *tape
-	clock   *clock
-	files   *files // nil: none granted
-	watch   *stopwatch
-	door    *door
-	emit    func(rmp.AgentLog)
-	stdout  output
-	stderr  output
-	out     io.Writer // what the guest writes to stdout goes here: stdout, or raw
-	errs    io.Writer
-	raw     *WASIConfig   // a program that is no agent
-	cpu     time.Duration // that its process used, where it had one
-	started time.Time
-	stay    *stay // nil: not a resident's
+	req        *rmp.AgentRequest
+	bundle     *Bundle
+	caps       *Caps
+	limits     Limits
+	guarded    []string // paths of the host's own, which no grant may reach
+	fileLimits FileLimits
+	with       map[string]json.RawMessage
+	inputs     json.RawMessage
+	tape       *tape
+	clock      *clock
+	files      *files // nil: none granted
+	watch      *stopwatch
+	door       *door
+	emit       func(rmp.AgentLog)
+	stdout     output
+	stderr     output
+	out        io.Writer // what the guest writes to stdout goes here: stdout, or raw
+	errs       io.Writer
+	raw        *WASIConfig // a program that is no agent
+	// What its process used, where it had one.
+	cpu      time.Duration
+	resident int64
+	started  time.Time
+	stay     *stay // nil: not a resident's
 	// onMemory is told of the instance's memory, onPlace in which process the
 	// guest is. Nil for nobody.
 	onMemory func(*guestMemory)
@@ -292,6 +295,7 @@ func (a *attempt) log(stream, level, chunk string, fields []byte) {
 	if a.emit == nil {
 		return
 	}
+	chunk, fields = a.door.redactor().Redact(chunk), a.door.redactor().redactMsgpack(fields)
 	a.emit(rmp.AgentLog{
 		TraceID: a.req.TraceID, Node: a.req.Node, Agent: a.bundle.Manifest.Name,
 		Attempt: a.req.Attempt, Stream: stream, Level: level, Chunk: chunk, Fields: fields,

@@ -103,6 +103,9 @@ func NewHost(cfg HostConfig) (*Host, error) {
 	if cfg.Services.Now == nil {
 		cfg.Services.Now = time.Now
 	}
+	if cfg.Services.Redactor == nil {
+		cfg.Services.Redactor = &Redactor{}
+	}
 	cfg.Services.checkReplays = cfg.ReplayCaps != nil
 	h := &Host{
 		cfg: cfg, slots: make(chan struct{}, cfg.MaxAttempts), budget: newMemoryBudget(cfg.Memory),
@@ -261,7 +264,8 @@ func (h *Host) perform(ctx context.Context, req *rmp.AgentRequest, logs func(rmp
 		return failed(res, err)
 	}
 	a.emit = logs
-	if a.resident() {
+	defer a.mask(res)
+	if a.stays() {
 		return h.performResident(ctx, a, place, res)
 	}
 	admitted, err := h.budget.admit(ctx, a.limits)
@@ -313,7 +317,7 @@ func (h *Host) prepare(ctx context.Context, req *rmp.AgentRequest) (*attempt, pl
 	if err := h.mayRun(req, bundle); err != nil {
 		return a, nil, err
 	}
-	a.guarded = h.cfg.Guarded
+	a.guarded, a.fileLimits = h.cfg.Guarded, h.cfg.Runtime.cfg.Files
 	a.limits = bundle.Manifest.Limits.or(DefaultLimits).atMost(h.cfg.Runtime.cfg.Max)
 	if req.Digest != "" && req.Digest != bundle.Digest {
 		return a, nil, errorf(CodeDigest, "agent %s is bundle %s now, but the run was planned with %s",

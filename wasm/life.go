@@ -22,8 +22,8 @@ func parseLife(s string) (Life, error) {
 	return 0, nil
 }
 
-// resident reports whether the attempt is for an agent that stays.
-func (a *attempt) resident() bool { return a.bundle.Manifest.Life == LifeResident }
+// stays reports whether the attempt is for an agent that stays.
+func (a *attempt) stays() bool { return a.bundle.Manifest.Life == LifeResident }
 
 // settleLife holds what the manifest says of the agent's life against the
 // module. Both kinds of module can lead the life of a resident: their entry is
@@ -70,7 +70,7 @@ func (h *Host) judge(a *attempt, res *rmp.AgentResponse) {
 	count, ref, digest := a.door.count, a.req.Ref, a.bundle.Digest
 	count.ended(res.Status, res.MemBytes)
 	switch {
-	case a.resident():
+	case a.stays():
 	case res.Status == rmp.StatusOK:
 		h.breaker.well(ref, digest)
 	case res.Error != nil && isCrash(res.Error.Code) && !(res.Error.Code == CodeDeadline && a.hurried()):

@@ -151,7 +151,7 @@ func doMailReply(ctx context.Context, d *door, args []byte) (any, error) {
 			opMailReply, printable(r.ID))
 	}
 	if m.work == nil {
-		return nil, s.replyToMail(ctx, m, args)
+		return nil, s.replyToMail(ctx, m, d.redactor().redactJSON(args))
 	}
 	s.leave(ctx, d, r.answer(m.work.attempt.bundle.Manifest))
 	if s.replay {

@@ -139,7 +139,7 @@ func (r *resident) live(ctx context.Context) (ready bool, err error) {
 	if err != nil {
 		return false, &permanentError{err}
 	}
-	if !a.resident() {
+	if !a.stays() {
 		return false, &permanentError{errorf(CodeBundle, "agent %s is no resident any more", r.ref)}
 	}
 	s := newStay(r.box, r.count, a.wallTime())

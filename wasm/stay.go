@@ -48,8 +48,10 @@ type window struct {
 	caller Caller
 	usage  rmp.Usage
 	denied map[denial]int
-	ctx    context.Context // of the hostcalls
-	end    func()
+	// effects counts actions of the attempt, which names them.
+	effects map[string]uint64
+	ctx     context.Context // of the hostcalls
+	end     func()
 }
 
 func newStay(box *mailbox, count *agentCounters, limit time.Duration) *stay {
@@ -136,8 +138,8 @@ func (s *stay) enter(ctx context.Context, d *door, m *mail) {
 		return
 	}
 	w := m.work
-	s.home = window{caller: d.caller, usage: d.usage, denied: d.denied}
-	d.caller, d.usage, d.denied = w.attempt.door.caller, rmp.Usage{}, nil
+	s.home = window{caller: d.caller, usage: d.usage, denied: d.denied, effects: d.effects}
+	d.caller, d.usage, d.denied, d.effects = w.attempt.door.caller, rmp.Usage{}, nil, nil
 	s.home.ctx, s.home.end = workContext(ctx, w.ctx)
 	d.watch.follow(w.watch)
 	if g, ok := ctx.Value(guestKey{}).(*guest); ok {
@@ -174,7 +176,7 @@ func (s *stay) leave(ctx context.Context, d *door, answer workAnswer) {
 	d.close(ctx)
 	d.watch.follow(nil)
 	s.home.end()
-	d.caller, d.denied = s.home.caller, s.home.denied
+	d.caller, d.denied, d.effects = s.home.caller, s.home.denied, s.home.effects
 	d.usage = addUsage(s.home.usage, d.usage)
 	if s.replay {
 		s.answer = &answer
