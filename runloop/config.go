@@ -195,6 +195,9 @@ type PolicyConfig struct {
 	// Isolation "worker" has every agent run in a process of its own, whatever
 	// runtime.isolation says.
 	Isolation *string `koanf:"isolation"`
+	// Caps is the most that any agent may have, in the form of [capabilities].
+	// What it does not name stays as the agent asks.
+	Caps map[string]any `koanf:"caps"`
 }
 
 // defaultConfig is the lowest layer.

@@ -37,6 +37,9 @@ type Loaded struct {
 	// comes from.
 	Origin map[string]string
 
+	// CapsLimits is policy.caps of each layer, the system's first.
+	CapsLimits []*wasm.CapsLimit
+
 	merged *koanf.Koanf
 }
 
@@ -231,7 +234,7 @@ func (l *Loaded) check(system string) error {
 			return usageErrorf("config: %s (from %s) %s", c.key, l.Origin[c.key], c.say)
 		}
 	}
-	if err := l.checkNames(); err != nil {
+	if err := errors.Join(l.checkNames(), l.limitCaps(system)); err != nil {
 		return err
 	}
 	return l.checkPolicy(system)

@@ -64,7 +64,7 @@ func newAttempt(req *rmp.AgentRequest, b *Bundle, caps *Caps, s *Services) (*att
 		return nil, err
 	}
 	a.door = &door{
-		open: true, services: s, tape: a.tape, emit: a.logLine,
+		open: true, services: s, tape: a.tape, emit: a.logLine, checked: a.tape.replay && s.checkReplays,
 		caller: Caller{
 			Agent: b.Manifest.Name, TraceID: req.TraceID, OpeningID: req.OpeningID,
 			Node: req.Node, Attempt: req.Attempt, InputsHash: hexSum(a.inputs),
@@ -99,6 +99,9 @@ func (a *attempt) newClock(s *Services) (*clock, error) {
 		return nil, errorf(CodeRequest, "tape: %s: %v", opClock, err)
 	}
 	a.tape.calls = a.tape.calls[:n-1]
+	if s.checkReplays && !a.caps.Time {
+		return newVirtualClock(), nil
+	}
 	return newReplayClock(readings), nil
 }
 
