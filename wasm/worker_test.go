@@ -32,18 +32,15 @@ func foreignRig(t *testing.T, caps string, services Services) *rig {
 // comes from, unless the configuration says otherwise.
 func TestForeignAgentsRunInWorkers(t *testing.T) {
 	built, foreign := &Bundle{BuiltIn: true}, &Bundle{}
-	trusted := func(b *Bundle) bool { return b == foreign }
 	for _, tt := range []struct {
 		where  Isolation
-		trust  func(*Bundle) bool
 		bundle *Bundle
 		inline bool
 	}{
-		{"", nil, built, true}, {"", nil, foreign, false}, {IsolationAuto, trusted, foreign, true},
-		{IsolationInline, nil, foreign, true}, {IsolationWorker, trusted, built, false},
-		{IsolationWorker, trusted, foreign, false},
+		{"", built, true}, {"", foreign, false}, {IsolationAuto, foreign, false},
+		{IsolationInline, foreign, true}, {IsolationWorker, built, false}, {IsolationWorker, foreign, false},
 	} {
-		h := &Host{cfg: HostConfig{Isolation: tt.where, TrustInline: tt.trust}}
+		h := &Host{cfg: HostConfig{Isolation: tt.where, Policy: &Policy{}}}
 		if got := h.inline(tt.bundle); got != tt.inline {
 			t.Errorf("%+v: %v", tt, got)
 		}
@@ -56,11 +53,11 @@ func TestForeignAgentsRunInWorkers(t *testing.T) {
 	}
 }
 
-// TestForeignInline: what is trusted runs in this process, but is compiled
-// outside all the same.
+// TestForeignInline: what is run in this process is compiled outside all the
+// same.
 func TestForeignInline(t *testing.T) {
 	r := foreignRig(t, "", Services{})
-	r.host.cfg.TrustInline = func(*Bundle) bool { return true }
+	r.host.cfg.Isolation = IsolationInline
 	out(t, r.do("echo"))
 	module := probeModule(t, LifeCommand)
 	dir := filepath.Join(testRuntime().cache.dir, hexSum(module))
@@ -102,18 +99,16 @@ func TestWorkerThatIsKilled(t *testing.T) {
 	done := make(chan *rmp.AgentResponse, 1)
 	req := r.request("probe", `{"Do":"busy"}`, nil)
 	go func() { done <- r.host.perform(context.Background(), req, func(rmp.AgentLog) {}) }()
-	var pids []int
-	for deadline := time.Now().Add(20 * time.Second); len(pids) == 0 && time.Now().Before(deadline); {
-		time.Sleep(10 * time.Millisecond)
-		pids = workers(t)
-	}
-	for _, pid := range pids {
-		if err := syscall.Kill(pid, syscall.SIGSEGV); err != nil {
-			t.Fatal(err)
+	var res *rmp.AgentResponse
+	for res == nil {
+		for _, pid := range workers(t) { // one may wait from other tests
+			_ = syscall.Kill(pid, syscall.SIGKILL)
 		}
-		_ = syscall.Kill(pid, syscall.SIGKILL)
+		select {
+		case res = <-done:
+		case <-time.After(50 * time.Millisecond):
+		}
 	}
-	res := <-done
 	if res.Status != rmp.StatusFailed || res.Error.Code != CodeWorkerDied || !strings.Contains(res.Error.Message, "signal") {
 		t.Errorf("%s %+v", res.Status, res.Error)
 	}
