@@ -281,6 +281,7 @@ func (a *attempt) log(stream, level, chunk string, fields []byte) {
 	if a.emit == nil {
 		return
 	}
+	chunk, fields = a.door.redactor().Redact(chunk), a.door.redactor().redactMsgpack(fields)
 	a.emit(rmp.AgentLog{
 		TraceID: a.req.TraceID, Node: a.req.Node, Agent: a.bundle.Manifest.Name,
 		Attempt: a.req.Attempt, Stream: stream, Level: level, Chunk: chunk, Fields: fields,

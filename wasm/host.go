@@ -93,6 +93,9 @@ func NewHost(cfg HostConfig) (*Host, error) {
 	if cfg.Services.Now == nil {
 		cfg.Services.Now = time.Now
 	}
+	if cfg.Services.Redactor == nil {
+		cfg.Services.Redactor = &Redactor{}
+	}
 	cfg.Services.checkReplays = cfg.ReplayCaps != nil
 	h := &Host{
 		cfg: cfg, slots: make(chan struct{}, cfg.MaxAttempts), budget: newMemoryBudget(cfg.Memory),
@@ -248,6 +251,7 @@ func (h *Host) perform(ctx context.Context, req *rmp.AgentRequest, logs func(rmp
 		return failed(res, err)
 	}
 	a.emit = logs
+	defer a.mask(res)
 	admitted, err := h.budget.admit(ctx, a.limits)
 	if err != nil {
 		return failed(res, err)
