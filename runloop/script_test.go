@@ -36,7 +36,7 @@ func TestScripts(t *testing.T) {
 			return os.Mkdir(filepath.Join(env.WorkDir, "home"), 0o755)
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"events": cmdEvents, "bundle": cmdBundle, "crew": cmdCrew, "pick": cmdPick, "model": cmdModel,
+			"events": cmdEvents, "bundle": cmdBundle, "crew": cmdCrew, "pick": cmdPick, "stays": cmdStays, "model": cmdModel,
 		},
 	})
 }
@@ -127,6 +127,16 @@ func cmdCrew(ts *testscript.TestScript, neg bool, args []string) {
 	_, rest, _ := strings.Cut(string(read(args[1]+"/manifest.toml")), "\nargs = ")
 	writeTestBundle(ts, ts.MkAbs(filepath.Join(args[0], args[1])), args[1], module,
 		string(read(args[1]+"/policy.caps")), "args = "+rest)
+}
+
+// cmdStays is `stays DIR`: it makes the agent of a bundle a resident.
+func cmdStays(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 1 {
+		ts.Fatalf("usage: stays DIR")
+	}
+	file := filepath.Join(ts.MkAbs(args[0]), "manifest.toml")
+	manifest := strings.Replace(ts.ReadFile(file), "[agent]\n", "[agent]\nlife = \"resident\"\n", 1)
+	ts.Check(os.WriteFile(file, []byte(manifest), 0o644))
 }
 
 // cmdPick is `pick VAR FILE PREFIX`: it sets VAR to the first word of FILE that
