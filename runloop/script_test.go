@@ -33,12 +33,26 @@ func TestScripts(t *testing.T) {
 			env.Setenv("XDG_CACHE_HOME", moduleCache)
 			env.Setenv("TESTDATA", testdata)
 			env.Setenv("TERM", "dumb")
+			env.Setenv("GOCACHE", goCache())
 			return os.Mkdir(filepath.Join(env.WorkDir, "home"), 0o755)
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"events": cmdEvents, "bundle": cmdBundle, "crew": cmdCrew, "pick": cmdPick, "model": cmdModel,
 		},
 	})
+}
+
+// goCache is where Go keeps what it compiled, so that a script that builds an
+// agent does not compile the standard library anew.
+func goCache() string {
+	if dir := os.Getenv("GOCACHE"); dir != "" {
+		return dir
+	}
+	dir, err := os.UserCacheDir()
+	if err != nil {
+		return "off"
+	}
+	return filepath.Join(dir, "go-build")
 }
 
 // cmdEvents is `events FILE KIND...`: FILE is NDJSON of run events whose kinds,
