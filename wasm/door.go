@@ -43,6 +43,7 @@ type door struct {
 	calls    int
 	pace     pacer
 	denied   map[denial]int // how often
+	tools    Tools
 	// handles are secrets that the guest holds, by handle; effects counts the
 	// actions with the same op and arguments.
 	handles     map[string]string
