@@ -44,6 +44,7 @@ type door struct {
 	pace     pacer
 	denied   map[denial]int // how often
 	checked  bool           // a replay is held to the caller's capabilities
+	tools    Tools
 	// handles are secrets that the guest holds, by handle; effects counts the
 	// actions with the same op and arguments.
 	handles     map[string]string

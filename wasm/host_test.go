@@ -80,11 +80,16 @@ func newRig(t testing.TB, caps string, services Services, modules map[string][]b
 // newRigIn is newRig with all agents in one kind of place.
 func newRigIn(t testing.TB, where Isolation, caps string, services Services, modules map[string][]byte) *rig {
 	t.Helper()
-	b := bus.New(bus.Config{})
 	var sources []Source
 	for name, module := range modules {
 		sources = append(sources, Source{Name: name, FS: bundleFiles(name, caps, module), BuiltIn: true})
 	}
+	return newRigOf(t, where, services, sources...)
+}
+
+func newRigOf(t testing.TB, where Isolation, services Services, sources ...Source) *rig {
+	t.Helper()
+	b := bus.New(bus.Config{})
 	host, err := NewHost(HostConfig{
 		Client: b.Client("host", bus.KindAgent), Catalog: NewCatalog(sources...),
 		Runtime: testRuntime(), Policy: &Policy{}, Services: services, Isolation: where,
