@@ -91,7 +91,10 @@ func (p *workerPlace) run(ctx context.Context, a *attempt, stdin input) (ending,
 
 // serve answers the worker until it says that the guest has ended.
 func (w *worker) serve(ctx context.Context, a *attempt, stdin input) (*workerEnd, error) {
-	live := stdin.reader(ctx)
+	var live reader
+	if stdin.live != nil {
+		live = stdin.reader(ctx)
+	}
 	for {
 		kind, payload, err := w.conn.recv()
 		if err != nil {
