@@ -112,7 +112,7 @@ func (m modelService) Complete(ctx context.Context, c wasm.Caller, q wasm.ModelR
 	}
 	return &wasm.ModelResponse{
 		Text: res.Text, ToolCalls: calls, Model: res.Model, Provider: res.Provider, Cached: res.Cached,
-		Usage: usage(res.Usage),
+		Usage: usageOf(res.Usage),
 	}, nil
 }
 
@@ -123,11 +123,11 @@ func (m modelService) Embed(ctx context.Context, c wasm.Caller, q wasm.EmbedRequ
 		return nil, modelError(err)
 	}
 	return &wasm.EmbedResponse{
-		Vectors: res.Vectors, Model: res.Model, Provider: res.Provider, Usage: usage(res.Usage),
+		Vectors: res.Vectors, Model: res.Model, Provider: res.Provider, Usage: usageOf(res.Usage),
 	}, nil
 }
 
-func usage(u broker.Usage) rmp.Usage {
+func usageOf(u broker.Usage) rmp.Usage {
 	return rmp.Usage{TokensIn: u.TokensIn, TokensOut: u.TokensOut, USD: u.USD}
 }
 
