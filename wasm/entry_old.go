@@ -50,7 +50,10 @@ const (
 func exportOld(b wazero.HostModuleBuilder) {
 	b.NewFunctionBuilder().WithGoModuleFunction(
 		api.GoModuleFunc(func(ctx context.Context, _ api.Module, stack []uint64) {
-			stack[0] = uint64(oldTimeNow(ctx, guestFrom(ctx).door))
+			g := guestFrom(ctx)
+			g.meter.leave()
+			defer g.meter.enter()
+			stack[0] = uint64(oldTimeNow(ctx, g.door))
 		}), nil, []api.ValueType{api.ValueTypeI64}).Export("time_now")
 	for name, f := range map[string]oldFunc{
 		"http_request": oldHTTPRequest, "kb_read": oldKBRead, "kb_write": oldKBWrite,
@@ -85,7 +88,10 @@ func exportOldFunc(b wazero.HostModuleBuilder, name string, params int, f oldFun
 		invalid = oldModelInvalid
 	}
 	export(b, name, params, func(ctx context.Context, mod api.Module, p []uint64) uint32 {
-		c := &oldCall{door: guestFrom(ctx).door, mem: mod.Memory()}
+		g := guestFrom(ctx)
+		g.meter.leave()
+		defer g.meter.enter()
+		c := &oldCall{door: g.door, mem: mod.Memory()}
 		for i := range (params - 2) / 2 {
 			c.out[i] = oldRange{uint32(p[2+2*i]), uint32(p[3+2*i])}
 		}

@@ -24,9 +24,13 @@ func oldGuest(t *testing.T, name, caps string, s Services, change func(*rmp.Agen
 func TestOldEntryPointsUnderAttack(t *testing.T) {
 	f := &fakeBackend{}
 	for _, tt := range []struct{ guest, said string }{
+		{"hc_oob", "positive=0"},
 		{"hc_msgpack", "calls=679 negative=679"},
+		{"hc_alias", "overlap -5\nsame -1\n"},
 		{"hc_time_denied", "time_now=-2 wasi errno=0"},
 		{"neg_len", ""},
+		{"self_reenter", ""},
+		{"call_before_start", ""},
 	} {
 		res, said := oldGuest(t, tt.guest, "", f.services(), nil)
 		// They write no JSON document, and that is all that is wrong with them.
@@ -36,6 +40,17 @@ func TestOldEntryPointsUnderAttack(t *testing.T) {
 	}
 	if len(f.asked) != 0 {
 		t.Errorf("a backend was asked: %v", f.asked)
+	}
+}
+
+func TestOldEntryPointsAreBounded(t *testing.T) {
+	f := &fakeBackend{}
+	for _, guest := range []string{"hc_flood", "hc_prng", "exit_while_call"} {
+		res, said := oldGuest(t, guest, "", f.services(), func(q *rmp.AgentRequest) { q.Budget.DeadlineMillis = 700 })
+		ended := res.Status == rmp.StatusTimeout || guest == "hc_prng" && strings.Contains(said, "pos=0")
+		if !ended || len(f.audits) > 2*denialsMax {
+			t.Errorf("%s: %s %+v, %d audits: %s", guest, res.Status, res.Error, len(f.audits), said)
+		}
 	}
 }
 

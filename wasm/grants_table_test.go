@@ -51,7 +51,9 @@ func toolRig(t *testing.T, caps string, s Services) *rig {
 	manifest.Data = fmt.Appendf(manifest.Data, "\n[artifacts.tools]\npath = \"tools.json\"\nblake3 = %q\nversion = 1\n",
 		hexSum([]byte(probeTools)))
 	files["probe/tools.json"] = &fstest.MapFile{Data: []byte(probeTools), Mode: 0o644}
-	return newRigOf(t, IsolationAuto, s, Source{Name: "probe", FS: files, BuiltIn: true})
+	return newRigWith(t, s, func(h *HostConfig) {
+		h.Catalog = NewCatalog(Source{Name: "probe", FS: files, BuiltIn: true})
+	})
 }
 
 // TestAnAgentTriesEachCapability: without a grant each hostcall is refused, by
