@@ -60,6 +60,7 @@ type Attempt struct {
 	Budget     rmp.Budget      `json:"budget"` // what the agent was told it may spend
 	Hostcalls  []Hostcall      `json:"hostcalls"`
 	TapeCut    bool            `json:"tape_cut,omitempty"`
+	Nested     *Trace          `json:"nested,omitempty"` // of the run that the attempt was
 }
 
 // TraceState is a state as traces spell it: its name or, for a failed node,
