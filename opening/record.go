@@ -101,6 +101,8 @@ type (
 		Error      *rmp.AgentError            `json:"error,omitempty"`
 		Reason     string                     `json:"reason,omitempty"`
 		Digest     string                     `json:"digest,omitempty"`
+		Caps       string                     `json:"caps,omitempty"`
+		ReusedFrom *Reused                    `json:"reused_from,omitempty"`
 		Usage      *rmp.Usage                 `json:"usage,omitempty"`
 		Budget     *rmp.Budget                `json:"budget,omitempty"`
 		Hostcalls  []Hostcall                 `json:"hostcalls,omitempty"`

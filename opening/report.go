@@ -95,6 +95,7 @@ func (r *runner) settled(i int) {
 		rec.DurationMS = a.took.Milliseconds()
 		rec.Outputs, rec.OutputHash = a.resp.Ports, outputHash(a.resp.Ports)
 		rec.Digest, rec.Usage, rec.Budget = a.resp.Digest, &a.resp.Usage, &a.req.Budget
+		rec.Caps = a.resp.Caps
 		rec.Hostcalls, rec.TapeCut = a.resp.Tape, a.resp.TapeCut
 		if a.resp.Nested != nil {
 			rec.NestedRun = a.resp.Nested.TraceID
@@ -273,7 +274,8 @@ func (a *attempt) trace() *Attempt {
 	out := &Attempt{
 		Attempt: a.req.Attempt, Status: a.resp.Status, With: a.req.With, Inputs: a.req.Inputs,
 		Outputs: a.resp.Ports, OutputHash: outputHash(a.resp.Ports), Error: a.resp.Error,
-		ExitCode: a.resp.ExitCode, Digest: a.resp.Digest, Micros: a.resp.Micros, Nested: a.resp.Nested,
+		ExitCode: a.resp.ExitCode, Digest: a.resp.Digest, Caps: a.resp.Caps,
+		TSMillis: a.begun.UnixMilli(), Micros: a.resp.Micros, Nested: a.resp.Nested,
 		Usage: a.resp.Usage, Budget: a.req.Budget, Hostcalls: a.resp.Tape, TapeCut: a.resp.TapeCut,
 	}
 	if out.Hostcalls == nil {

@@ -12,6 +12,7 @@ var (
 	errDeadline    = errors.New("deadline")
 	errOutputLimit = errors.New("output limit")
 	errDiverged    = errors.New("diverged")
+	errOutputGone  = errors.New("nobody reads the output")
 )
 
 // stopwatch ends a context after a time that does not run while it is paused:

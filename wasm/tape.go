@@ -22,12 +22,16 @@ type tape struct {
 	size     int
 	cut      bool
 	replay   bool
-	next     int // of calls, in a replay
+	off      bool // nothing is to be recorded
+	next     int  // of calls, in a replay
 	diverged *rmp.Divergence
 }
 
 // record adds an answered call.
 func (t *tape) record(call rmp.Hostcall) {
+	if t.off {
+		return
+	}
 	t.size += len(call.Op) + len(call.Args) + len(call.OK)
 	if t.cut || t.size > tapeMax {
 		t.cut, t.calls = true, nil
