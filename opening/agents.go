@@ -129,9 +129,16 @@ func (c *agentCheck) edge(e Edge, path string) {
 		c.literal(e.From, out, *e.Guard, pos)
 	}
 	in, okIn := c.input(e.To, c.src.val(path+"/to"))
-	if okOut && okIn && !c.fits(e, out, in) {
-		c.src.add(c.src.val(path+"/to"), codeContent, "%s gives %s, but %s takes %s",
-			e.From, visible(out), e.To, visible(in))
+	if !okOut || !okIn || c.fits(e, out, in) {
+		return
+	}
+	at := c.src.val(path + "/to")
+	switch n := c.edges[e.To]; {
+	case !c.nodes[e.To.Node].loose || n == 1:
+		c.src.add(at, codeContent, "%s gives %s, but %s takes %s", e.From, visible(out), e.To, visible(in))
+	case n > 1:
+		c.src.add(at, codeContent, "%d edges give %s a list, but it takes %s", n, e.To, visible(in))
+		c.edges[e.To] = -n // once is enough
 	}
 }
 
@@ -140,7 +147,7 @@ func (c *agentCheck) edge(e Edge, path string) {
 // of its type or of one that JSON does not know, and several values as a list.
 func (c *agentCheck) fits(e Edge, out, in string) bool {
 	if m := c.nodes[e.To.Node]; m.loose {
-		if c.edges[e.To] > 1 {
+		if n := c.edges[e.To]; n > 1 || n < 0 {
 			out = "array"
 		}
 		return jsonKinds(out) == "" || jsonKinds(in) == "" || jsonKinds(out) == jsonKinds(in)

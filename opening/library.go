@@ -270,8 +270,9 @@ func (p *nestedParams) check() {
 		p.value(e)
 		given.pairs = append(given.pairs, pair{key: e.key, val: e.val})
 	}
+	known := p.v.parameters()
 	for _, port := range p.ports() {
-		if given.get(port) == nil {
+		if given.get(port) == nil && slices.Contains(known, port) {
 			given.pairs = append(given.pairs, pair{key: port, val: &tree{kind: kindHole}})
 		}
 	}
