@@ -63,7 +63,7 @@ func (r *runner) executor(a *attempt) Executor {
 	if n.Nested() == "" {
 		return r.e.Executor
 	}
-	e := *r.e
+	e := *r.e // nothing in it changes while it runs
 	e.Sink = func(ev Event) { r.send(nestedMsg{a, ev}) }
 	budget := a.req.RunBudget
 	budget.DeadlineMillis = 0
@@ -71,6 +71,7 @@ func (r *runner) executor(a *attempt) Executor {
 		e: e, o: r.p.Openings[n.Nested()], outer: r.p, req: a.req,
 		opt: RunOptions{
 			TraceID: nestedTrace(r.opt.TraceID, n.ID, r.tries(a)), Seed: r.opt.Seed.within(n.ID), Flags: r.opt.Flags,
+			Fork: r.fork.inside(n.ID),
 			within: &within{
 				outer: append(slices.Clone(r.outer()), OuterNode{r.opt.TraceID, n.ID, a.req.Budget, budget}),
 				want:  r.wanted(n.ID),
@@ -294,4 +295,17 @@ func (rep *Report) ports(want []string) map[string]json.RawMessage {
 		}
 	}
 	return out
+}
+
+// inside gives what the run that a node is may take over from the one that the
+// node was; nil runs all of it.
+func (k *forking) inside(node string) *Fork {
+	if k == nil || k.forced[node] || k.steps[node] == nil {
+		return nil
+	}
+	a := k.steps[node].FinalAttempt
+	if a == nil || a.Nested == nil {
+		return nil
+	}
+	return &Fork{Source: a.Nested, Caps: k.Caps}
 }

@@ -64,6 +64,7 @@ type (
 		Seed          Seed              `json:"seed"`
 		Agents        map[string]string `json:"agents"` // digests by reference
 		Flags         json.RawMessage   `json:"flags,omitempty"`
+		ForkedFrom    string            `json:"forked_from,omitempty"`
 		// Openings are the IRs of the openings that nodes use, by name.
 		Openings map[string]json.RawMessage `json:"openings,omitempty"`
 		// Outer is the node that the run is an attempt of.

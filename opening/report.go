@@ -36,7 +36,8 @@ func (r *runner) recordStart() {
 	rec := runStartedRecord{
 		TraceID: r.ids.trace, OpeningID: r.ids.opening, OpeningName: o.Name,
 		OpeningIR: r.p.IR, OpeningIRHash: r.p.IRHash, Params: r.p.Params,
-		Seed: r.opt.Seed, Agents: r.p.Digests, Flags: r.opt.Flags, Openings: r.p.nestedIRs(),
+		Seed: r.opt.Seed, Agents: r.p.Digests, Flags: r.opt.Flags, ForkedFrom: r.forkedFrom(),
+		Openings: r.p.nestedIRs(),
 	}
 	if outer := r.outer(); len(outer) > 0 {
 		last := outer[len(outer)-1]
@@ -95,7 +96,7 @@ func (r *runner) settled(i int) {
 		rec.DurationMS = a.took.Milliseconds()
 		rec.Outputs, rec.OutputHash = a.resp.Ports, outputHash(a.resp.Ports)
 		rec.Digest, rec.Usage, rec.Budget = a.resp.Digest, &a.resp.Usage, &a.req.Budget
-		rec.Caps = a.resp.Caps
+		rec.Caps, rec.ReusedFrom = a.resp.Caps, a.reused
 		rec.Hostcalls, rec.TapeCut = a.resp.Tape, a.resp.TapeCut
 		if a.resp.Nested != nil {
 			rec.NestedRun = a.resp.Nested.TraceID
@@ -105,6 +106,7 @@ func (r *runner) settled(i int) {
 	r.event(kindNodeFinished, status.level(), nodeFinishedMeta{
 		Node: node.ID, Attempt: n.attempt, Status: status, DurationMS: rec.DurationMS,
 		OutputsHash: rec.OutputHash, Usage: rec.Usage, Error: n.err, Reason: rec.Reason,
+		ReusedFrom: rec.ReusedFrom,
 	}, "%s", r.sentence(i))
 }
 
@@ -126,6 +128,9 @@ func lastWarning(tape []Hostcall) string {
 // sentence says how a node ended.
 func (r *runner) sentence(i int) string {
 	n, id := &r.m.nodes[i], r.m.g.ids[i]
+	if a := r.attempts[i]; a != nil && a.reused != nil {
+		return fmt.Sprintf("%s: as in %s", id, a.reused.Trace)
+	}
 	if n.state == Succeeded {
 		return fmt.Sprintf("%s: done in %d ms", id, r.attempts[i].took.Milliseconds())
 	}
@@ -148,6 +153,9 @@ func (r *runner) finish(ctx context.Context) (*Report, error) {
 	rep := r.report()
 	r.keepArtifacts(ctx, rep)
 	rep.Trace = r.trace(rep)
+	if r.fork != nil {
+		rep.Fork = r.fork.report(rep.Trace)
+	}
 	counts := map[Status]int{}
 	for _, n := range rep.Nodes {
 		counts[statusOf(n.State)]++
@@ -249,7 +257,7 @@ func (r *runner) trace(rep *Report) *Trace {
 		OpeningIR: r.p.IR, OpeningIRHash: r.p.IRHash, Params: r.p.Params,
 		Seed: r.opt.Seed, Agents: r.p.Digests,
 		Ladder: r.ladder, LadderCut: r.cut,
-		Status: rep.Status, Success: rep.Success, Reason: rep.Reason,
+		Status: rep.Status, Success: rep.Success, Reason: rep.Reason, ForkedFrom: r.forkedFrom(),
 	}
 	if t.Ladder == nil {
 		t.Ladder = []Crossing{}
@@ -277,6 +285,7 @@ func (a *attempt) trace() *Attempt {
 		ExitCode: a.resp.ExitCode, Digest: a.resp.Digest, Caps: a.resp.Caps,
 		TSMillis: a.begun.UnixMilli(), Micros: a.resp.Micros, Nested: a.resp.Nested,
 		Usage: a.resp.Usage, Budget: a.req.Budget, Hostcalls: a.resp.Tape, TapeCut: a.resp.TapeCut,
+		ReusedFrom: a.reused,
 	}
 	if out.Hostcalls == nil {
 		out.Hostcalls = []Hostcall{}

@@ -56,6 +56,9 @@ type runFlags struct {
 	grants       []string
 	params       paramFlags
 	extra        bool // more than one argument
+	// fork takes steps over from an earlier run, and report shows how it went.
+	fork   *opening.Fork
+	report func(*opening.Report) error
 }
 
 func runFlagsOf(c *cli.Context) *runFlags {
@@ -192,7 +195,7 @@ func (s *session) runPlan(ctx context.Context, plan *opening.Plan, f *runFlags) 
 	defer ui.close()
 	s.host.Warm(ctx, plan.Refs())
 	engine, release := s.engine(view.event)
-	report, err := engine.Run(ctx, plan, opening.RunOptions{Flags: ui.policy.flags()})
+	report, err := engine.Run(ctx, plan, opening.RunOptions{Flags: ui.policy.flags(), Fork: f.fork})
 	release()
 	if cerr := view.close(report); err == nil {
 		err = cerr
@@ -203,6 +206,11 @@ func (s *session) runPlan(ctx context.Context, plan *opening.Plan, f *runFlags) 
 	if f.traceOut != "" {
 		if err := writeSynced(f.traceOut, append(report.Trace.JSON(), '\n')); err != nil {
 			return fmt.Errorf("--trace-out: %w", err)
+		}
+	}
+	if f.report != nil {
+		if err := f.report(report); err != nil {
+			return err
 		}
 	}
 	return runExit(report, ui.declined(), interrupted())

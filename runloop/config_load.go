@@ -12,6 +12,8 @@ import (
 
 	"github.com/knadh/koanf/maps"
 	"github.com/knadh/koanf/v2"
+
+	"github.com/runloop-os/runloop/wasm"
 )
 
 // systemConfig is the file whose policy binds everybody.
@@ -34,6 +36,9 @@ type Loaded struct {
 	// Origin tells for each key, in its dotted form, which layer its value
 	// comes from.
 	Origin map[string]string
+
+	// CapsLimits is policy.caps of each layer, the system's first.
+	CapsLimits []*wasm.CapsLimit
 
 	merged *koanf.Koanf
 }
@@ -229,7 +234,7 @@ func (l *Loaded) check(system string) error {
 			return usageErrorf("config: %s (from %s) %s", c.key, l.Origin[c.key], c.say)
 		}
 	}
-	if err := l.checkNames(); err != nil {
+	if err := errors.Join(l.checkNames(), l.limitCaps(system)); err != nil {
 		return err
 	}
 	return l.checkPolicy(system)
@@ -245,6 +250,12 @@ func (l *Loaded) checkNames() error {
 	}
 	if f := l.Logging.Format; f != "auto" && f != "json" && f != "text" {
 		return wrong("logging.format", f, "must be auto, json or text")
+	}
+	if _, err := wasm.ParseIsolation(l.Runtime.Isolation); err != nil {
+		return wrong("runtime.isolation", l.Runtime.Isolation, "must be auto, inline or worker")
+	}
+	if p := l.Policy.Isolation; p != nil && *p != string(wasm.IsolationAuto) && *p != string(wasm.IsolationWorker) {
+		return wrong("policy.isolation", *p, "must be auto or worker")
 	}
 	const decisions = "bus.auth.publishers.action_decision"
 	for _, k := range l.Bus.Auth.Publishers.ActionDecision.AllowedKinds {
@@ -284,6 +295,8 @@ func (l *Loaded) checkPolicy(system string) error {
 		{"policy.allow_unsigned_agents", "security.allow_unsigned_agents",
 			limits.Exists("policy.allow_unsigned_agents") &&
 				!limits.Bool("policy.allow_unsigned_agents") && l.Security.AllowUnsignedAgents},
+		{"policy.isolation", "policy.isolation",
+			limits.String("policy.isolation") == string(wasm.IsolationWorker) && l.isolation() != wasm.IsolationWorker},
 		{"policy.default_tokens", "models.broker.budgets.default_tokens",
 			over("policy.default_tokens", limits.Float64("policy.default_tokens"), float64(b.DefaultTokens))},
 		{"policy.hard_cap_usd", "models.broker.budgets.hard_cap_usd",
@@ -295,4 +308,13 @@ func (l *Loaded) checkPolicy(system string) error {
 		}
 	}
 	return nil
+}
+
+// isolation is where agents run: as the policy has it, or else the runtime's
+// own setting.
+func (l *Loaded) isolation() wasm.Isolation {
+	if p := l.Policy.Isolation; p != nil && *p == string(wasm.IsolationWorker) {
+		return wasm.IsolationWorker
+	}
+	return wasm.Isolation(l.Runtime.Isolation)
 }

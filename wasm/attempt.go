@@ -17,26 +17,29 @@ import (
 // attempt is one run of one bundle for one node: what the request said, put
 // into the form that the sandbox and the guest want.
 type attempt struct {
-	req     *rmp.AgentRequest
-	bundle  *Bundle
-	caps    *Caps
-	limits  Limits
-	guarded []string // paths of the host's own, which no grant may reach
-	with    map[string]json.RawMessage
-	inputs  json.RawMessage
-	tape    *tape
-	clock   *clock
-	files   *files // nil: none granted
-	watch   *stopwatch
-	door    *door
-	emit    func(rmp.AgentLog)
-	stdout  output
-	stderr  output
-	out     io.Writer // what the guest writes to stdout goes here: stdout, or raw
-	errs    io.Writer
-	raw     *WASIConfig   // a program that is no agent
-	cpu     time.Duration // that its process used, where it had one
-	started time.Time
+	req        *rmp.AgentRequest
+	bundle     *Bundle
+	caps       *Caps
+	limits     Limits
+	guarded    []string // paths of the host's own, which no grant may reach
+	fileLimits FileLimits
+	with       map[string]json.RawMessage
+	inputs     json.RawMessage
+	tape       *tape
+	clock      *clock
+	files      *files // nil: none granted
+	watch      *stopwatch
+	door       *door
+	emit       func(rmp.AgentLog)
+	stdout     output
+	stderr     output
+	out        io.Writer // what the guest writes to stdout goes here: stdout, or raw
+	errs       io.Writer
+	raw        *WASIConfig // a program that is no agent
+	// What its process used, where it had one.
+	cpu      time.Duration
+	resident int64
+	started  time.Time
 }
 
 // newAttempt reads what the request carries. The bundle and capabilities are
@@ -61,7 +64,7 @@ func newAttempt(req *rmp.AgentRequest, b *Bundle, caps *Caps, s *Services) (*att
 		return nil, err
 	}
 	a.door = &door{
-		open: true, services: s, tape: a.tape, emit: a.logLine,
+		open: true, services: s, tape: a.tape, emit: a.logLine, checked: a.tape.replay && s.checkReplays,
 		caller: Caller{
 			Agent: b.Manifest.Name, TraceID: req.TraceID, OpeningID: req.OpeningID,
 			Node: req.Node, Attempt: req.Attempt, InputsHash: hexSum(a.inputs),
@@ -96,6 +99,9 @@ func (a *attempt) newClock(s *Services) (*clock, error) {
 		return nil, errorf(CodeRequest, "tape: %s: %v", opClock, err)
 	}
 	a.tape.calls = a.tape.calls[:n-1]
+	if s.checkReplays && !a.caps.Time {
+		return newVirtualClock(), nil
+	}
 	return newReplayClock(readings), nil
 }
 

@@ -70,7 +70,7 @@ type rig struct {
 // compiled once.
 var testRuntime = sync.OnceValue(func() *Runtime {
 	dir := filepath.Join(os.TempDir(), fmt.Sprintf("runloop-test-code-%d", os.Geteuid()))
-	return NewRuntime(RuntimeConfig{CacheDir: dir, Max: Limits{MemoryMB: 64}})
+	return NewRuntime(RuntimeConfig{CacheDir: dir, Max: Limits{MemoryMB: 64}, Files: FileLimits{Written: 64 << 20, Created: 1000}})
 })
 
 func newRig(t testing.TB, caps string, services Services, modules map[string][]byte) *rig {

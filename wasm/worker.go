@@ -77,7 +77,7 @@ func (p *workerPlace) run(ctx context.Context, a *attempt, stdin input) (ending,
 	}
 	w.kill() // it has nothing left to do, and its end is to be known
 	<-w.done
-	a.cpu = w.processorTime()
+	a.cpu, a.resident = w.used()
 	switch killed := killedBy(ctx); {
 	case killed != nil && (err != nil || !inTime(ctx)):
 		return ending{err: killed}, nil
@@ -164,9 +164,8 @@ func (w *worker) replay(a *attempt, payload []byte) error {
 	if err != nil || !a.tape.replay || !isFileOp(call.Op) {
 		return errWire
 	}
-	answer, ok := a.tape.answer(call.Op, call.Args)
+	answer, ok := a.answerFile(call.Op, call.Args)
 	if !ok {
-		a.watch.kill(errDiverged)
 		return errGuestEnds
 	}
 	return w.conn.sendCall(msgAnswer, &answer)
@@ -211,7 +210,7 @@ func (a *attempt) job(c *code, stdin input) (*workerJob, error) {
 	g := a.guest(context.Background(), c.seal.Life, stdin)
 	job := &workerJob{
 		Args: g.args, Env: g.env, Stdin: stdin.doc, Live: stdin.live != nil, Memory: g.memory, Seed: a.seed(),
-		Clock: a.clock.job(), Guarded: a.guarded, At: a.places().at, Taped: !a.tape.off, Replay: a.tape.replay,
+		Clock: a.clock.job(), Guarded: a.guarded, At: a.places().at, FileLimits: a.fileLimits, Taped: !a.tape.off, Replay: a.tape.replay,
 		Hostcalls: a.door != nil && a.door.open,
 		Limits:    a.childLimits(c),
 	}
@@ -239,7 +238,7 @@ func (a *attempt) childLimits(c *code) childLimits {
 	return childLimits{
 		Data:  2*memory + guestStack + workerProgram + 16*uint64(c.size),
 		CPU:   2*uint64(a.wallTime()/time.Second) + 2,
-		Files: uint64(defaultFSLimits().OpenFiles) + 64,
-		Size:  uint64(defaultFSLimits().Written),
+		Files: uint64(a.fileLimits.OpenFiles) + 64,
+		Size:  uint64(a.fileLimits.Written),
 	}
 }
