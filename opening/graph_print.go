@@ -101,7 +101,7 @@ func (o *Opening) graphMermaid() string {
 		if n.Nested() != "" {
 			left, right = "[[", "]]"
 		}
-		fmt.Fprintf(&b, "  n%d%s\"%s<br/>%s\"%s\n", i, left, n.ID, mermaidLabel(n.Ref()), right)
+		fmt.Fprintf(&b, "  n%d%s\"%s<br/>%s\"%s\n", i, left, n.ID, mermaidText(n.Ref()), right)
 	}
 	for _, e := range o.Edges {
 		arrow := "-->"
@@ -109,15 +109,9 @@ func (o *Opening) graphMermaid() string {
 			arrow = "-.->"
 		}
 		fmt.Fprintf(&b, "  n%d %s|\"%s → %s\"| n%d\n", g.index[e.From.Node], arrow,
-			mermaidLabel(e.label()), mermaidLabel(e.To.Port), g.index[e.To.Node])
+			mermaidText(e.label()), mermaidText(e.To.Port), g.index[e.To.Node])
 	}
 	return b.String()
-}
-
-// mermaidLabel escapes what would end a label or be read as markup.
-func mermaidLabel(s string) string {
-	return strings.NewReplacer(`"`, "#quot;", "<", "#lt;", ">", "#gt;", "&", "#amp;", "#", "#35;", "`", "#96;",
-		"\\", "#92;").Replace(visible(s))
 }
 
 // graphDot draws a graph for Graphviz.

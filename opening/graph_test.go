@@ -37,7 +37,7 @@ func TestGraphIsData(t *testing.T) {
 		t.Fatal(err)
 	}
 	for format, want := range map[string]string{
-		"mermaid": `n0 -.->|"out == #quot;#92;#quot;]; #lt;b#gt; | #92;#92; #92;u202e#quot; → in"| n1`,
+		"mermaid": `n0 -.->|"out #61;#61; #34;#92;#34;#93;#59; #60;b#62; #124; #92;#92; #92;u202e#34; → in"| n1`,
 		"dot":     `"end" -> "graph" [label="out == \"\\\"]; <b> | \\\\ \\u202e\" → in", style=dashed];`,
 	} {
 		var b bytes.Buffer
