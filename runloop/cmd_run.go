@@ -112,7 +112,11 @@ func runCommand(ctx context.Context, io *IO, f *runFlags) error {
 	if err != nil {
 		return err
 	}
-	s, err := openSession(ctx, io, cfg, sessionOptions{agentsDir: f.agentsDir, grants: f.grants})
+	opt := sessionOptions{agentsDir: f.agentsDir, grants: f.grants}
+	if err := io.agreeToRun(cfg, opt, o.Nodes); err != nil {
+		return err
+	}
+	s, err := openSession(ctx, io, cfg, opt)
 	if err != nil {
 		return err
 	}

@@ -34,6 +34,9 @@ func runInDaemon(ctx context.Context, io *IO, cfg *Loaded, f *runFlags) error {
 	if err != nil {
 		return err
 	}
+	if err := io.agreeToRun(cfg, sessionOptions{daemon: true}, o.Nodes); err != nil {
+		return err
+	}
 	if r.view, err = io.newRunView(f.progress); err != nil {
 		return err
 	}

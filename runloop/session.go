@@ -34,6 +34,7 @@ type session struct {
 	host    *wasm.Host
 	confirm *wasm.Confirmer
 	calls   callCounter // to models
+	secrets wasm.Redactor
 
 	stop    context.CancelFunc
 	serving sync.WaitGroup
@@ -203,6 +204,8 @@ func (s *session) services(actions wasm.Actions) wasm.Services {
 		Models:       modelService{s.broker},
 		Artifacts:    artifactService{s.store, s.places.artifacts},
 		Actions:      actions,
+		Secrets:      secretService{s.io.secret},
+		Redactor:     &s.secrets,
 		AuditAllowed: s.cfg.Security.Caps.OnAllow,
 		Now:          time.Now,
 	}
