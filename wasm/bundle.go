@@ -17,8 +17,11 @@ import (
 const (
 	manifestMax = 64 << 10
 	textFileMax = 1 << 20
-	moduleMax   = 64 << 20
+	moduleMax   = ModuleMax
 )
+
+// ModuleMax is the most bytes that a module may have.
+const ModuleMax = 64 << 20
 
 // ManifestFile is the file that makes a folder a bundle.
 const ManifestFile = "manifest.toml"
@@ -134,6 +137,9 @@ func readRef(fsys fs.FS, dir string, ref FileRef, most int64) ([]byte, string, e
 }
 
 func readBundleFile(fsys fs.FS, name string, most int64) ([]byte, error) {
+	if st, err := fs.Stat(fsys, name); err == nil && !st.Mode().IsRegular() {
+		return nil, errorf(CodeBundle, "%s: not a regular file", name) // opening a FIFO would wait for ever
+	}
 	f, err := fsys.Open(name)
 	if err != nil {
 		return nil, errorf(CodeBundle, "%s: %v", name, reason(err))
