@@ -79,7 +79,7 @@ func (s *session) recordCall(r broker.Record) {
 		"op": r.Op, "provider": r.Provider, "model": r.Model, "agent": r.Agent, "node": r.Node,
 		"attempt": r.Attempt, "tokens_in": r.TokensIn, "tokens_out": r.TokensOut, "usd": r.USD,
 		"latency_ms": r.Latency.Milliseconds(), "cached": r.Cached, "error_kind": string(r.ErrorKind),
-		"status": r.Status,
+		"status": r.Status, "outer": r.Outer,
 	})
 	if err == nil {
 		d.Provenance = pog.Provenance{TraceID: r.Trace, NodeID: r.Node, Nonce: uuid.NewString()}
@@ -134,13 +134,21 @@ func usageOf(u broker.Usage) rmp.Usage {
 // modelCaller is for whom the broker works. Answers are shared only between
 // attempts of the same agent with the same capabilities.
 func modelCaller(c wasm.Caller) broker.Caller {
-	return broker.Caller{
+	out := broker.Caller{
 		Trace: c.TraceID, Node: c.Node, Agent: c.Agent,
 		CacheScope: c.Agent + "\x00" + c.Caps.Digest(),
-		Limits: broker.Limits{
-			Node: broker.Limit{Tokens: c.Budget.Tokens, USD: c.Budget.USD},
-			Run:  broker.Limit{Tokens: c.RunBudget.Tokens, USD: c.RunBudget.USD},
-		},
+		Limits:     budgetLimits(c.Budget, c.RunBudget),
+	}
+	for _, o := range c.Outer {
+		out.Outer = append(out.Outer, broker.Outer{Trace: o.TraceID, Node: o.Node, Limits: budgetLimits(o.Budget, o.RunBudget)})
+	}
+	return out
+}
+
+func budgetLimits(node, run rmp.Budget) broker.Limits {
+	return broker.Limits{
+		Node: broker.Limit{Tokens: node.Tokens, USD: node.USD},
+		Run:  broker.Limit{Tokens: run.Tokens, USD: run.USD},
 	}
 }
 

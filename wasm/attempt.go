@@ -74,7 +74,7 @@ func newAttempt(req *rmp.AgentRequest, b *Bundle, caps *Caps, s *Services) (*att
 		caller: Caller{
 			Agent: b.Manifest.Name, TraceID: req.TraceID, OpeningID: req.OpeningID,
 			Node: req.Node, Attempt: req.Attempt, InputsHash: hexSum(a.inputs),
-			Caps: caps, Budget: req.Budget, RunBudget: req.RunBudget,
+			Caps: caps, Budget: req.Budget, RunBudget: req.RunBudget, Outer: req.Outer,
 		},
 	}
 	return a, nil

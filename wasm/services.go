@@ -46,6 +46,8 @@ type Caller struct {
 	Caps       *Caps
 	Budget     rmp.Budget
 	RunBudget  rmp.Budget
+	// Outer are the nodes that the run is an opening of, see rmp.AgentRequest.
+	Outer []rmp.OuterNode
 }
 
 // KB is the knowledge base as agents see it. It answers within the domains of
