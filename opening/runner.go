@@ -168,6 +168,8 @@ func (r *runner) handle(msg any) {
 			r.syncActions() // decisions come before the answer they led to
 		}
 		r.crossing(msg.crossing)
+	case nestedMsg:
+		r.nestedEvent(msg)
 	case dueMsg:
 		if !r.m.stopped {
 			r.apply(due{msg.node})

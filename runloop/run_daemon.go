@@ -42,7 +42,8 @@ func runInDaemon(ctx context.Context, io *IO, cfg *Loaded, f *runFlags) error {
 	}
 	return r.carryOut(ctx, f, &ctrlRequest{
 		Op: "run.submit", OpeningYAML: string(src.text), Source: src.name, Params: params,
-		Flags: ctrlFlags{Confirm: io.confirmFlag(f)},
+		Openings: wireOpenings(gatherOpenings(o, openingDirs(cfg, f, src))),
+		Flags:    ctrlFlags{Confirm: io.confirmFlag(f)},
 	})
 }
 
