@@ -25,15 +25,16 @@ func (c *control) submit(ctx context.Context, id rmp.TraceID, req *ctrlRequest) 
 	if string(req.Params) == "null" {
 		req.Params = nil
 	}
-	plan, err := opening.Load(orText(req.Source, "opening.yaml"), []byte(req.OpeningYAML),
-		planCatalog{c.session.catalog}, req.Params)
+	catalog := c.session.openings(c.session.live.Load().Openings.SearchDirs)
+	catalog.along = req.openings()
+	plan, err := opening.Load(orText(req.Source, "opening.yaml"), []byte(req.OpeningYAML), catalog, req.Params)
 	if err != nil {
 		return rejected(err)
 	}
 	for ref, want := range req.AgentDigests {
 		if got := plan.Digests[ref]; got != want {
 			return ctrlAnswer{Op: "run.rejected", Code: "digest_mismatch",
-				Reason: "agent " + ref + " is bundle " + orText(got, "unknown") + " here, not " + want}
+				Reason: ref + " is bundle " + orText(got, "unknown") + " here, not " + want}
 		}
 	}
 	if err := c.runs.start(uuid.UUID(id), plan, policy); err != nil {

@@ -33,6 +33,8 @@ func RunChild(args []string) (code int, ok bool) {
 		return workerMain(), true
 	case compileName:
 		return compileMain(), true
+	case keeperName:
+		return keeperMain(), true
 	}
 	return 0, false
 }
