@@ -45,6 +45,8 @@ type RunOptions struct {
 	// Flags are kept with the run as they are, for example that confirmations
 	// were switched off. They must be a JSON map, or nothing.
 	Flags json.RawMessage
+	// Control steers the run while it goes on; nil leaves it alone.
+	Control *Control
 }
 
 // Report says how a run went. Nodes are in the order of the file.
@@ -97,7 +99,11 @@ func (e *Engine) Run(ctx context.Context, p *Plan, opt RunOptions) (*Report, err
 	if err := e.complete(&opt); err != nil {
 		return nil, fmt.Errorf("run an opening: %w", err)
 	}
-	r := newRunner(e, p, opt)
+	return newRunner(e, p, opt).carryOut(ctx)
+}
+
+// carryOut watches for actions and runs to the end.
+func (r *runner) carryOut(ctx context.Context) (*Report, error) {
 	if err := r.watchActions(); err != nil {
 		return nil, fmt.Errorf("run an opening: %w", err)
 	}

@@ -305,8 +305,8 @@ artifacts: {save: [b.out, c.out]}
 			t.Errorf("events\n got %q\nwant %q", got, want)
 		}
 		wantRecords := []string{
-			"run.started", "node.started:a", "node.started:a", "node.finished:a ok", "node.finished:c skipped",
-			"node.started:b", "node.finished:b ok", "run.finished ok", "run.trace ok",
+			"run.started", "node.started:a", "node.retry:a", "node.started:a", "node.finished:a ok",
+			"node.finished:c skipped", "node.started:b", "node.finished:b ok", "run.finished ok", "run.trace ok",
 		}
 		if got := r.store.kinds(); !slices.Equal(got, wantRecords) {
 			t.Errorf("records\n got %q\nwant %q", got, wantRecords)

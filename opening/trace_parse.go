@@ -163,7 +163,7 @@ func (n *TraceNode) check(node Node) error {
 
 // check looks at what went into an attempt and what came out of it.
 func (a *Attempt) check() error {
-	if a.Attempt < 1 || a.Attempt > maxAttempts {
+	if a.Attempt < 1 || a.Attempt > maxLostAttempts {
 		return fmt.Errorf("there is no attempt %d", a.Attempt)
 	}
 	known := []string{rmp.StatusOK, rmp.StatusFailed, rmp.StatusTimeout, rmp.StatusCancelled}

@@ -651,8 +651,8 @@ func (z *AgentLog) Msgsize() (s int) {
 func (z *AgentRequest) MarshalMsg(b []byte) (o []byte, err error) {
 	o = msgp.Require(b, z.Msgsize())
 	// check for omitted fields
-	zb0001Len := uint32(14)
-	var zb0001Mask uint16 /* 14 bits */
+	zb0001Len := uint32(15)
+	var zb0001Mask uint16 /* 15 bits */
 	_ = zb0001Mask
 	if z.Digest == "" {
 		zb0001Len--
@@ -661,6 +661,10 @@ func (z *AgentRequest) MarshalMsg(b []byte) (o []byte, err error) {
 	if z.Tape == nil {
 		zb0001Len--
 		zb0001Mask |= 0x2000
+	}
+	if z.Decision == nil {
+		zb0001Len--
+		zb0001Mask |= 0x4000
 	}
 	// variable map header, size zb0001Len
 	o = append(o, 0x80|uint8(zb0001Len))
@@ -745,6 +749,19 @@ func (z *AgentRequest) MarshalMsg(b []byte) (o []byte, err error) {
 				o, err = z.Tape[za0001].MarshalMsg(o)
 				if err != nil {
 					err = msgp.WrapError(err, "Tape", za0001)
+					return
+				}
+			}
+		}
+		if (zb0001Mask & 0x4000) == 0 { // if not omitted
+			// string "decision"
+			o = append(o, 0xa8, 0x64, 0x65, 0x63, 0x69, 0x73, 0x69, 0x6f, 0x6e)
+			if z.Decision == nil {
+				o = msgp.AppendNil(o)
+			} else {
+				o, err = z.Decision.MarshalMsg(o)
+				if err != nil {
+					err = msgp.WrapError(err, "Decision")
 					return
 				}
 			}
@@ -1073,6 +1090,28 @@ func (z *AgentRequest) UnmarshalMsg(bts []byte) (o []byte, err error) {
 					return
 				}
 			}
+		case "decision":
+			if zb0001Dup[1]&(1<<6) != 0 {
+				err = msgp.WrapError(msgp.ErrDuplicateEntry, "Decision")
+				return
+			}
+			zb0001Dup[1] |= 1 << 6
+			if msgp.IsNil(bts) {
+				bts, err = msgp.ReadNilBytes(bts)
+				if err != nil {
+					return
+				}
+				z.Decision = nil
+			} else {
+				if z.Decision == nil {
+					z.Decision = new(ActionDecision)
+				}
+				bts, err = z.Decision.UnmarshalMsg(bts)
+				if err != nil {
+					err = msgp.WrapError(err, "Decision")
+					return
+				}
+			}
 		default:
 			bts, err = msgp.Skip(bts)
 			if err != nil {
@@ -1091,6 +1130,12 @@ func (z *AgentRequest) Msgsize() (s int) {
 	for za0001 := range z.Tape {
 		s += z.Tape[za0001].Msgsize()
 	}
+	s += 9
+	if z.Decision == nil {
+		s += msgp.NilSize
+	} else {
+		s += z.Decision.Msgsize()
+	}
 	return
 }
 
@@ -1098,8 +1143,8 @@ func (z *AgentRequest) Msgsize() (s int) {
 func (z *AgentResponse) MarshalMsg(b []byte) (o []byte, err error) {
 	o = msgp.Require(b, z.Msgsize())
 	// check for omitted fields
-	zb0001Len := uint32(14)
-	var zb0001Mask uint16 /* 14 bits */
+	zb0001Len := uint32(15)
+	var zb0001Mask uint16 /* 15 bits */
 	_ = zb0001Mask
 	if z.Error == nil {
 		zb0001Len--
@@ -1113,9 +1158,13 @@ func (z *AgentResponse) MarshalMsg(b []byte) (o []byte, err error) {
 		zb0001Len--
 		zb0001Mask |= 0x1000
 	}
-	if z.Diverged == nil {
+	if z.Action == nil {
 		zb0001Len--
 		zb0001Mask |= 0x2000
+	}
+	if z.Diverged == nil {
+		zb0001Len--
+		zb0001Mask |= 0x4000
 	}
 	// variable map header, size zb0001Len
 	o = append(o, 0x80|uint8(zb0001Len))
@@ -1204,6 +1253,19 @@ func (z *AgentResponse) MarshalMsg(b []byte) (o []byte, err error) {
 			o = msgp.AppendBool(o, z.TapeCut)
 		}
 		if (zb0001Mask & 0x2000) == 0 { // if not omitted
+			// string "action"
+			o = append(o, 0xa6, 0x61, 0x63, 0x74, 0x69, 0x6f, 0x6e)
+			if z.Action == nil {
+				o = msgp.AppendNil(o)
+			} else {
+				o, err = z.Action.MarshalMsg(o)
+				if err != nil {
+					err = msgp.WrapError(err, "Action")
+					return
+				}
+			}
+		}
+		if (zb0001Mask & 0x4000) == 0 { // if not omitted
 			// string "diverged"
 			o = append(o, 0xa8, 0x64, 0x69, 0x76, 0x65, 0x72, 0x67, 0x65, 0x64)
 			if z.Diverged == nil {
@@ -1524,12 +1586,34 @@ func (z *AgentResponse) UnmarshalMsg(bts []byte) (o []byte, err error) {
 				err = msgp.WrapError(err, "TapeCut")
 				return
 			}
-		case "diverged":
+		case "action":
 			if zb0001Dup[1]&(1<<5) != 0 {
-				err = msgp.WrapError(msgp.ErrDuplicateEntry, "Diverged")
+				err = msgp.WrapError(msgp.ErrDuplicateEntry, "Action")
 				return
 			}
 			zb0001Dup[1] |= 1 << 5
+			if msgp.IsNil(bts) {
+				bts, err = msgp.ReadNilBytes(bts)
+				if err != nil {
+					return
+				}
+				z.Action = nil
+			} else {
+				if z.Action == nil {
+					z.Action = new(ActionRequest)
+				}
+				bts, err = z.Action.UnmarshalMsg(bts)
+				if err != nil {
+					err = msgp.WrapError(err, "Action")
+					return
+				}
+			}
+		case "diverged":
+			if zb0001Dup[1]&(1<<6) != 0 {
+				err = msgp.WrapError(msgp.ErrDuplicateEntry, "Diverged")
+				return
+			}
+			zb0001Dup[1] |= 1 << 6
 			if msgp.IsNil(bts) {
 				bts, err = msgp.ReadNilBytes(bts)
 				if err != nil {
@@ -1570,7 +1654,13 @@ func (z *AgentResponse) Msgsize() (s int) {
 	for za0001 := range z.Tape {
 		s += z.Tape[za0001].Msgsize()
 	}
-	s += 9 + msgp.BoolSize + 9
+	s += 9 + msgp.BoolSize + 7
+	if z.Action == nil {
+		s += msgp.NilSize
+	} else {
+		s += z.Action.Msgsize()
+	}
+	s += 9
 	if z.Diverged == nil {
 		s += msgp.NilSize
 	} else {
