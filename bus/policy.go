@@ -159,7 +159,8 @@ type Refusal struct {
 	Topic string
 	Trace rmp.TraceID
 	Why   string
-	// Suppressed counts refusals of the same connection that were not
-	// audited since the last one that was, because there were too many.
+	// Suppressed counts refusals of the same connection, or of connections as
+	// such, that were not audited since the last one that was, because there
+	// were too many.
 	Suppressed int
 }

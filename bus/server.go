@@ -77,6 +77,10 @@ type Server struct {
 	listeners map[*net.UnixListener]net.Listener // and what to close for each
 	sessions  map[*session]struct{}
 	closed    bool
+	draining  bool
+	minute    time.Time      // that refused connections are counted in
+	refused   int            // in it
+	skipped   int            // that were not audited
 	running   sync.WaitGroup // sessions and Serve calls
 }
 
@@ -225,7 +229,7 @@ func (s *Server) enter(ses *session) *WireError {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	switch {
-	case s.closed:
+	case s.closed, s.draining:
 		return wireErrorf(CodeShutdown, "the server is shutting down")
 	case len(s.sessions) >= s.cfg.MaxConns:
 		return wireErrorf(CodeTooManyConns, "all %d connections are taken; try again later", s.cfg.MaxConns)
@@ -252,7 +256,9 @@ func (s *Server) leave(ses *session) {
 
 // refuse tells a client why it is not let in and hangs up.
 func (s *Server) refuse(conn *net.UnixConn, peer Peer, why *WireError) {
-	s.cfg.Audit(Refusal{Peer: peer, Op: "connect", Code: why.Code, Why: why.Message})
+	if why.Code != CodeShutdown {
+		s.auditConnect(peer, why)
+	}
 	frame, err := rmp.AppendFrame(nil, reportMessage(s.bus, why, rmp.TraceID{}, 0))
 	if err == nil {
 		// A fresh socket takes a frame at once; the deadline is for the case
@@ -261,6 +267,30 @@ func (s *Server) refuse(conn *net.UnixConn, peer Peer, why *WireError) {
 		_, _ = conn.Write(frame)
 	}
 	_ = conn.Close()
+}
+
+// connectAudits is how many refused connections are audited a minute: whoever
+// may not come in must not fill the audit by trying.
+const connectAudits = 100
+
+// auditConnect tells about a refused connection, unless there were too many.
+func (s *Server) auditConnect(peer Peer, why *WireError) {
+	r := Refusal{Peer: peer, Op: "connect", Code: why.Code, Why: why.Message}
+	s.mu.Lock()
+	if minute := time.Now().Truncate(time.Minute); minute != s.minute {
+		s.minute, s.refused = minute, 0
+	}
+	s.refused++
+	tell := s.refused <= connectAudits
+	if tell {
+		r.Suppressed, s.skipped = s.skipped, 0
+	} else {
+		s.skipped++
+	}
+	s.mu.Unlock()
+	if tell {
+		s.cfg.Audit(r)
+	}
 }
 
 // refusalTime bounds how long a refused client can hold up others.
@@ -277,6 +307,14 @@ func reportMessage(b *Bus, e *WireError, trace rmp.TraceID, ack uint64) *rmp.Mes
 		Meta:        rmp.Meta{Ack: ack},
 		Payload:     &rmp.ErrorReport{Code: e.Code, Message: e.Message},
 	}
+}
+
+// Drain lets nobody in any more: who comes is told that the server is shutting
+// down. Those who are there go on, and the socket stays, until Shutdown or Close.
+func (s *Server) Drain() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.draining = true
 }
 
 // Shutdown stops accepting, tells the clients, writes what waits for them and

@@ -170,9 +170,13 @@ func auditService(store *pog.Store, warn func(error)) func(context.Context, wasm
 
 // auditRefusal records what a client of the socket was refused.
 func auditRefusal(store *pog.Store, r bus.Refusal, warn func(error)) {
+	why := r.Code + ": " + r.Why
+	if r.Suppressed > 0 {
+		why += fmt.Sprintf(" (and %d more before)", r.Suppressed)
+	}
 	d, err := pog.NewDelta("cap.audit", map[string]any{
 		"agent": r.Peer.Name, "cap": "bus", "op": r.Op, "target": r.Topic, "decision": "deny",
-		"severity": "warn", "reason": r.Code + ": " + r.Why,
+		"severity": "warn", "reason": why,
 	})
 	if err == nil {
 		d.Provenance = pog.Provenance{

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"strings"
+	"sync"
 
 	"golang.org/x/sys/unix"
 )
@@ -23,20 +24,52 @@ func (o *IO) askYes(question string) (bool, error) {
 // askLine asks on the terminal and returns the answer in small letters, or ""
 // when ctx ends before. What was typed before the question does not answer it.
 func (o *IO) askLine(ctx context.Context, question string) string {
-	if f, ok := o.Stdin.(*os.File); ok {
-		_ = unix.IoctlSetInt(int(f.Fd()), unix.TCFLSH, unix.TCIFLUSH) // fails where there is nothing to flush
-	}
+	typed := o.typed.next(o)
 	fmt.Fprint(o.Stderr, question)
-	answer := make(chan string, 1)
-	go func() { // ends with the process at the latest: a read cannot be called back
-		line, _ := bufio.NewReader(o.Stdin).ReadString('\n')
-		answer <- line
-	}()
 	select {
 	case <-ctx.Done():
 		fmt.Fprintln(o.Stderr)
 		return ""
-	case line := <-answer:
+	case line := <-typed:
+		o.typed.taken()
 		return strings.ToLower(strings.TrimSpace(line))
 	}
+}
+
+// typedLines reads answers. A read cannot be called back: one that a question
+// was given up for goes on, and what it gets is the answer to the next.
+type typedLines struct {
+	mu     sync.Mutex
+	reader *bufio.Reader
+	line   chan string // of the read that goes on, or nil
+}
+
+// next gives the next line that is typed from now on.
+func (t *typedLines) next(o *IO) <-chan string {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.reader == nil {
+		t.reader = bufio.NewReader(o.Stdin)
+	}
+	if f, ok := o.Stdin.(*os.File); ok {
+		_ = unix.IoctlSetInt(int(f.Fd()), unix.TCFLSH, unix.TCIFLUSH) // fails where there is nothing to flush
+	}
+	if t.line != nil && len(t.line) == 0 {
+		return t.line
+	}
+	line := make(chan string, 1)
+	t.line = line
+	_, _ = t.reader.Discard(t.reader.Buffered())
+	go func() { // ends with the process at the latest
+		text, _ := t.reader.ReadString('\n')
+		line <- text
+	}()
+	return line
+}
+
+// taken says that the line of next was received.
+func (t *typedLines) taken() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.line = nil
 }

@@ -85,7 +85,7 @@ func runsList(ctx context.Context, io *IO, state string, n int, asJSON bool) err
 			if r.FinishedMS > 0 {
 				took = (time.Duration(r.FinishedMS-r.StartedMS) * time.Millisecond).String()
 			}
-			t.add(r.TraceID, r.OpeningName, r.State, time.UnixMilli(r.StartedMS).Format("2006-01-02 15:04:05"), took, reason(r.Error))
+			t.add(r.TraceID, r.OpeningName, r.State, time.UnixMilli(r.StartedMS).Format("2006-01-02 15:04:05"), took, r.Error)
 		}
 		return t.write(io.Stdout, io.isTerminal(io.Stdout))
 	})
@@ -100,34 +100,14 @@ func reason(recorded string) string {
 	return e.Code + ": " + e.Message
 }
 
-// shownNode is one line of rlp runs show.
-type shownNode struct {
-	Node       string `json:"node"`
-	Attempt    int64  `json:"attempt"`
-	Agent      string `json:"agent"`
-	State      string `json:"state"`
-	StartedMS  int64  `json:"started_ms"`
-	FinishedMS int64  `json:"finished_ms,omitempty"`
-	Error      string `json:"error,omitempty"`
-}
-
 func runsShow(ctx context.Context, io *IO, id uuid.UUID, asJSON bool) error {
 	return io.withStore(ctx, func(store *pog.Store) error {
-		res, err := store.Query(ctx, pog.AllReader(), `SELECT node, attempt, coalesce(agent, ''), coalesce(state, ''),
-			coalesce(started_ms, 0), coalesce(finished_ms, 0), coalesce(error, '') FROM nodes
-			WHERE trace_id = ? ORDER BY id`, []any{id.String()}, pog.Limits{})
+		nodes, err := readNodes(ctx, store, id)
 		if err != nil {
 			return err
 		}
-		if len(res.Rows) == 0 {
+		if len(nodes) == 0 {
 			return exitErrorf(exitNotFound, "no run trace:%s in the knowledge base", id)
-		}
-		nodes := []shownNode{}
-		for _, r := range res.Rows {
-			nodes = append(nodes, shownNode{
-				Node: textOf(r[0]), Attempt: intOf(r[1]), Agent: textOf(r[2]), State: textOf(r[3]),
-				StartedMS: intOf(r[4]), FinishedMS: intOf(r[5]), Error: textOf(r[6]),
-			})
 		}
 		if asJSON {
 			return printJSON(io.Stdout, nodes)
@@ -138,7 +118,7 @@ func runsShow(ctx context.Context, io *IO, id uuid.UUID, asJSON bool) error {
 			if n.FinishedMS > 0 && n.StartedMS > 0 {
 				took = (time.Duration(n.FinishedMS-n.StartedMS) * time.Millisecond).String()
 			}
-			t.add(n.Node, fmt.Sprint(n.Attempt), n.Agent, n.State, took, reason(n.Error))
+			t.add(n.Node, fmt.Sprint(n.Attempt), n.Agent, n.State, took, n.Error)
 		}
 		return t.write(io.Stdout, io.isTerminal(io.Stdout))
 	})
@@ -159,24 +139,16 @@ func runsFollow(ctx context.Context, io *IO, id uuid.UUID, progress string) erro
 	if err != nil {
 		return err
 	}
-	defer conn.Close()
 	view, err := io.newRunView(progress)
 	if err != nil {
-		return err
+		return errors.Join(err, conn.Close())
 	}
-	r := &remoteRun{io: io, conn: conn, id: id, view: view, watch: true}
-	events, err := r.subscribe(ctx)
-	if err != nil {
-		return err
-	}
-	a, err := conn.ask(ctx, &ctrlRequest{Op: "run.get", TraceID: r.trace(), Events: true})
+	r := &remoteRun{io: io, cfg: cfg, conn: conn, id: id, view: view, watch: true}
+	defer func() { r.conn.Close() }() // it may be another by then
+	events, err := r.join(ctx)
 	if err != nil {
 		return errors.Join(err, view.close(nil))
 	}
-	if a.Run.EventsCut {
-		io.warnf("some events of this run were not kept")
-	}
-	r.catchUp(a.Run.Events)
 	return r.follow(ctx, events)
 }
 

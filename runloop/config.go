@@ -102,9 +102,11 @@ type TracesConfig struct {
 	Sampling     string `koanf:"sampling"`
 }
 
-// MetricsConfig is where metrics can be read.
+// MetricsConfig is where metrics can be read. An address that others than this
+// machine reach needs AllowRemote, for there is no password.
 type MetricsConfig struct {
-	Listen string `koanf:"listen"`
+	Listen      string `koanf:"listen"`
+	AllowRemote bool   `koanf:"allow_remote"`
 }
 
 // SecurityConfig is what has to be asked for and what is audited.
@@ -165,9 +167,11 @@ type PublishersConfig struct {
 	ActionDecision KindsConfig `koanf:"action_decision"`
 }
 
-// KindsConfig lists kinds of clients.
+// KindsConfig lists kinds of clients, and users (by id) besides the daemon's
+// own and root.
 type KindsConfig struct {
 	AllowedKinds []string `koanf:"allowed_kinds"`
+	AllowedUIDs  []int    `koanf:"allowed_uids"`
 }
 
 // SearchConfig is a list of folders, the first that has a thing wins.
@@ -211,7 +215,7 @@ func defaultConfig() map[string]any {
 		"logging": m{"level": "info", "format": "auto", "file": ""},
 		"observability": m{
 			"traces":  m{"enabled": false, "otlp_endpoint": "", "sampling": "parent"},
-			"metrics": m{"listen": ""},
+			"metrics": m{"listen": "", "allow_remote": false},
 		},
 		"security": m{
 			"confirm_external_actions": true, "allow_unsigned_agents": true,
@@ -224,7 +228,7 @@ func defaultConfig() map[string]any {
 		},
 		"bus": m{
 			"auth": m{
-				"group": "", "publishers": m{"action_decision": m{"allowed_kinds": []any{"ui", "tui"}}},
+				"group": "", "publishers": m{"action_decision": m{"allowed_kinds": []any{"ui", "tui"}, "allowed_uids": []any{}}},
 			},
 			"limits": m{
 				"connections": 1024, "subscriptions": 256, "queue_bytes": 8 << 20, "body_bytes": rmp.DefaultMaxBody,

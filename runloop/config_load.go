@@ -3,8 +3,11 @@ package runloop
 import (
 	"errors"
 	"io/fs"
+	"math"
 	"os"
 	"path/filepath"
+	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/knadh/koanf/maps"
@@ -226,7 +229,35 @@ func (l *Loaded) check(system string) error {
 			return usageErrorf("config: %s (from %s) %s", c.key, l.Origin[c.key], c.say)
 		}
 	}
+	if err := l.checkNames(); err != nil {
+		return err
+	}
 	return l.checkPolicy(system)
+}
+
+// checkNames refuses values that are none of the names a key may have.
+func (l *Loaded) checkNames() error {
+	wrong := func(key, value, want string) error {
+		return usageErrorf("config: %s (from %s) %q: %s", key, l.Origin[key], value, want)
+	}
+	if _, err := logLevel(l.Logging.Level); err != nil {
+		return wrong("logging.level", l.Logging.Level, err.Error())
+	}
+	if f := l.Logging.Format; f != "auto" && f != "json" && f != "text" {
+		return wrong("logging.format", f, "must be auto, json or text")
+	}
+	const decisions = "bus.auth.publishers.action_decision"
+	for _, k := range l.Bus.Auth.Publishers.ActionDecision.AllowedKinds {
+		if !slices.Contains([]string{"cli", "agent", "ui", "tui", "tool"}, k) {
+			return wrong(decisions+".allowed_kinds", k, "must be cli, agent, ui, tui or tool")
+		}
+	}
+	for _, uid := range l.Bus.Auth.Publishers.ActionDecision.AllowedUIDs {
+		if uid < 0 || uid >= math.MaxUint32 {
+			return wrong(decisions+".allowed_uids", strconv.Itoa(uid), "is no user id")
+		}
+	}
+	return nil
 }
 
 // checkPolicy compares the outcome with the limits of the system's file alone:

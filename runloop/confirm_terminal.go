@@ -1,6 +1,7 @@
 package runloop
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -36,8 +37,8 @@ func describeAction(req *rmp.ActionRequest, details json.RawMessage) string {
 	rule := strings.Repeat("-", 60)
 	fmt.Fprintf(&b, "\n%s\nThe agent %s (node %s) asks to %s:\n  %s\n\n", rule,
 		printable(req.Agent), printable(req.Node), printable(req.Kind), printable(req.Summary))
-	var m map[string]any
-	if json.Unmarshal(details, &m) != nil {
+	m, ok := detailsOf(details)
+	if !ok {
 		fmt.Fprintf(&b, "  %s\n", printable(string(details)))
 	}
 	for _, key := range detailOrder(m) {
@@ -45,6 +46,15 @@ func describeAction(req *rmp.ActionRequest, details json.RawMessage) string {
 	}
 	fmt.Fprintf(&b, "\ncontent %.16s\n%s\n", req.Digest, rule)
 	return b.String()
+}
+
+// detailsOf reads a JSON object. Numbers stay as they are written: what is
+// shown must not be a rounded form of what will be done.
+func detailsOf(raw json.RawMessage) (map[string]any, bool) {
+	var m map[string]any
+	d := json.NewDecoder(bytes.NewReader(raw))
+	d.UseNumber()
+	return m, d.Decode(&m) == nil && m != nil
 }
 
 func detailOrder(m map[string]any) []string {
@@ -64,27 +74,49 @@ func detailOrder(m map[string]any) []string {
 	return append(out, rest...)
 }
 
-// writeDetail shows one detail; text of several lines stands below its name.
+// writeDetail shows one detail. Text of several lines stands below its name,
+// and so does a list of more than plain values, with a line for each entry.
 func writeDetail(b *strings.Builder, key string, v any) {
+	list, isList := v.([]any)
 	text, isText := v.(string)
-	if list, ok := v.([]any); ok {
+	if isList {
 		text, isText = joinTexts(list)
 	}
-	if !isText {
-		raw, err := json.Marshal(v)
-		if err != nil {
-			raw = []byte("?")
+	switch {
+	case slices.ContainsFunc(list, isNested):
+		fmt.Fprintf(b, "  %s:\n", printable(key))
+		for _, e := range list {
+			fmt.Fprintf(b, "    - %s\n", printable(compactJSON(e)))
 		}
-		text = string(raw)
-	}
-	if !strings.Contains(text, "\n") {
+	case !isText:
+		fmt.Fprintf(b, "  %s: %s\n", printable(key), printable(compactJSON(v)))
+	case !strings.Contains(text, "\n"):
 		fmt.Fprintf(b, "  %s: %s\n", printable(key), printable(text))
-		return
+	default:
+		fmt.Fprintf(b, "  %s:\n", printable(key))
+		for line := range strings.Lines(text) {
+			fmt.Fprintf(b, "    | %s\n", printable(strings.TrimRight(line, "\n")))
+		}
 	}
-	fmt.Fprintf(b, "  %s:\n", printable(key))
-	for line := range strings.Lines(text) {
-		fmt.Fprintf(b, "    | %s\n", printable(strings.TrimRight(line, "\n")))
+}
+
+func isNested(v any) bool {
+	switch v.(type) {
+	case map[string]any, []any:
+		return true
 	}
+	return false
+}
+
+// compactJSON is a decoded value on one line, with < and > as they are.
+func compactJSON(v any) string {
+	var b bytes.Buffer
+	enc := json.NewEncoder(&b)
+	enc.SetEscapeHTML(false)
+	if err := enc.Encode(v); err != nil {
+		return "?" // cannot be: it was decoded from JSON
+	}
+	return strings.TrimRight(b.String(), "\n")
 }
 
 func joinTexts(list []any) (string, bool) {

@@ -11,8 +11,6 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/runloop-os/runloop/bus"
-	"github.com/runloop-os/runloop/opening"
-	"github.com/runloop-os/runloop/pog"
 	"github.com/runloop-os/runloop/rmp"
 	"github.com/runloop-os/runloop/wasm"
 )
@@ -22,88 +20,9 @@ const topicCtrl = "rlp/ctrl"
 
 // Bounds of the control plane.
 const (
-	ctrlTTL        = 30 * time.Second
-	answersKept    = 4096
-	answersKeptFor = 10 * time.Minute
-	ctrlAtATime    = 32
-	listMax        = 500
+	ctrlTTL     = 30 * time.Second
+	ctrlAtATime = 32
 )
-
-// ctrlRequest is the payload of a control request. Fields that an op has no use
-// for are left alone.
-type ctrlRequest struct {
-	Op           string            `json:"op"`
-	ReplyTo      string            `json:"reply_to"`
-	OpeningYAML  string            `json:"opening_yaml"`
-	Source       string            `json:"source"` // what to call the file in problems
-	Params       json.RawMessage   `json:"params"`
-	AgentDigests map[string]string `json:"agent_digests"` // by reference; the plan must have them
-	Flags        ctrlFlags         `json:"flags"`
-	TraceID      string            `json:"trace_id"`
-	Events       bool              `json:"events"`
-	Agents       []string          `json:"agents"`
-	State        string            `json:"state"` // filter of run.list
-	Limit        int               `json:"limit"`
-}
-
-// ctrlFlags change how a run is carried out. Confirm is ask (the default: a
-// user interface decides), yes or no.
-type ctrlFlags struct {
-	Confirm string `json:"confirm"`
-}
-
-// ctrlAnswer is the payload of an answer.
-type ctrlAnswer struct {
-	Op          string           `json:"op"`
-	RequestID   string           `json:"request_id"`
-	TraceID     string           `json:"trace_id,omitempty"`
-	OpeningID   string           `json:"opening_id,omitempty"`
-	OpeningName string           `json:"opening_name,omitempty"`
-	Code        string           `json:"code,omitempty"`
-	Reason      string           `json:"reason,omitempty"`
-	Problems    opening.Problems `json:"problems,omitempty"`
-	Run         *runState        `json:"run,omitempty"`
-	Runs        []listedRun      `json:"runs,omitempty"`
-	Agents      []describedAgent `json:"agents,omitempty"`
-	Status      *daemonStatus    `json:"status,omitempty"`
-}
-
-// listedRun is one line of run.list.
-type listedRun struct {
-	TraceID     string `json:"trace_id"`
-	OpeningName string `json:"opening_name"`
-	State       string `json:"state"`
-	StartedMS   int64  `json:"started_ms"`
-	FinishedMS  int64  `json:"finished_ms,omitempty"`
-	Error       string `json:"error,omitempty"`
-}
-
-// describedAgent is what agents.describe tells of one agent.
-type describedAgent struct {
-	Ref         string               `json:"ref"`
-	Version     string               `json:"version,omitempty"`
-	Description string               `json:"description,omitempty"`
-	Digest      string               `json:"digest,omitempty"`
-	In          map[string]wasm.Port `json:"in,omitempty"`
-	Out         map[string]wasm.Port `json:"out,omitempty"`
-	With        json.RawMessage      `json:"with,omitempty"`
-	Caps        *wasm.Caps           `json:"caps,omitempty"` // effective
-	Error       string               `json:"error,omitempty"`
-}
-
-// daemonStatus is the answer to status.
-type daemonStatus struct {
-	Version    string   `json:"version"`
-	PID        int      `json:"pid"`
-	StartedMS  int64    `json:"started_ms"`
-	UptimeMS   int64    `json:"uptime_ms"`
-	Socket     string   `json:"socket"`
-	Clients    int      `json:"clients"`
-	RunsActive int      `json:"runs_active"`
-	RunsTotal  uint64   `json:"runs_total"`
-	Providers  []string `json:"providers"`
-	Events     int64    `json:"events"` // of the ledger
-}
 
 // control answers control requests on the bus.
 type control struct {
@@ -115,23 +34,15 @@ type control struct {
 	socket   string
 	clients  func() int
 
-	slots chan struct{}
-	mu    sync.Mutex
-	given map[rmp.TraceID]*givenAnswer
-}
-
-// givenAnswer is what a request was answered with, once it is ready.
-type givenAnswer struct {
-	ready chan struct{}
-	at    time.Time
-	raw   []byte // MsgPack
+	slots    chan struct{}
+	answered *answers
 }
 
 func newControl(s *session, runs *runTable) (*control, error) {
 	c := &control{
 		session: s, runs: runs, client: s.bus.Client("control", bus.KindAgent), started: time.Now(),
 		clients: func() int { return 0 }, slots: make(chan struct{}, ctrlAtATime),
-		given: map[rmp.TraceID]*givenAnswer{},
+		answered: newAnswers(),
 	}
 	var err error
 	c.requests, err = c.client.Subscribe(topicCtrl, bus.SubOptions{})
@@ -167,18 +78,13 @@ func (c *control) request(ctx context.Context, msg *bus.Msg) {
 	if err == nil {
 		err = json.Unmarshal(payload, &req)
 	}
-	if req.ReplyTo == "" || bus.CheckTopic(req.ReplyTo) != nil {
-		return // there is nowhere to say what is wrong
+	if !mayReplyTo(req.ReplyTo) {
+		c.session.io.warnf("a control request of %s wants its answer on %q; it gets none", msg.From, req.ReplyTo)
+		return
 	}
-	given, first := c.remember(msg.TraceID)
+	given, first := c.answered.of(msg.TraceID)
 	if first {
-		answer := c.answer(ctx, msg.TraceID, &req, err)
-		answer.RequestID = uuid.UUID(msg.TraceID).String()
-		given.raw, err = packJSON(answer)
-		if err != nil {
-			given.raw, _ = packJSON(ctrlAnswer{Op: "error", Code: "internal", Reason: err.Error()})
-		}
-		close(given.ready)
+		c.answered.give(given, c.carryOut(ctx, msg.TraceID, &req, err))
 	}
 	select {
 	case <-given.ready:
@@ -186,6 +92,31 @@ func (c *control) request(ctx context.Context, msg *bus.Msg) {
 		return
 	}
 	c.reply(ctx, msg.TraceID, req.ReplyTo, given.raw)
+}
+
+// mayReplyTo reports whether a client may have an answer put on a topic: not
+// where others take what comes for the daemon's or an agent's own word.
+func mayReplyTo(topic string) bool {
+	if bus.CheckTopic(topic) != nil || topic == topicCtrl || topic == wasm.TopicActions {
+		return false
+	}
+	for _, filter := range []string{"agent/#", "rlp/sys/#", "rlp/runs/+/events"} {
+		if bus.Matches(filter, topic) {
+			return false
+		}
+	}
+	return true
+}
+
+// carryOut is the packed answer to a request.
+func (c *control) carryOut(ctx context.Context, id rmp.TraceID, req *ctrlRequest, bad error) []byte {
+	answer := c.answer(ctx, id, req, bad)
+	answer.RequestID = uuid.UUID(id).String()
+	raw, err := packJSON(answer)
+	if err != nil {
+		raw, _ = packJSON(ctrlAnswer{Op: "error", RequestID: answer.RequestID, Code: "internal", Reason: err.Error()})
+	}
+	return raw
 }
 
 func (c *control) reply(ctx context.Context, id rmp.TraceID, topic string, raw []byte) {
@@ -204,24 +135,6 @@ func (c *control) reply(ctx context.Context, id rmp.TraceID, topic string, raw [
 	}
 }
 
-// remember returns the place of the answer to a request, and whether this is
-// the first time that it is asked.
-func (c *control) remember(id rmp.TraceID) (*givenAnswer, bool) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if g := c.given[id]; g != nil {
-		return g, false
-	}
-	for old, g := range c.given {
-		if len(c.given) >= answersKept || time.Since(g.at) > answersKeptFor {
-			delete(c.given, old)
-		}
-	}
-	g := &givenAnswer{ready: make(chan struct{}), at: time.Now()}
-	c.given[id] = g
-	return g, true
-}
-
 // answer carries a request out.
 func (c *control) answer(ctx context.Context, id rmp.TraceID, req *ctrlRequest, bad error) ctrlAnswer {
 	if bad != nil {
@@ -229,11 +142,11 @@ func (c *control) answer(ctx context.Context, id rmp.TraceID, req *ctrlRequest, 
 	}
 	switch req.Op {
 	case "run.submit":
-		return c.submit(id, req)
+		return c.submit(ctx, id, req)
 	case "run.cancel":
 		return c.cancel(req)
 	case "run.get":
-		return c.get(req)
+		return c.get(ctx, req)
 	case "run.list":
 		return c.list(ctx, req)
 	case "agents.describe":
@@ -243,155 +156,6 @@ func (c *control) answer(ctx context.Context, id rmp.TraceID, req *ctrlRequest, 
 	}
 	return ctrlAnswer{Op: "error", Code: "unknown_op", Reason: "there is no op " + req.Op +
 		didYouMean(req.Op, []string{"run.submit", "run.cancel", "run.get", "run.list", "agents.describe", "status"})}
-}
-
-func refusal(op string, err error) ctrlAnswer {
-	var refused *ctrlError
-	if errors.As(err, &refused) {
-		return ctrlAnswer{Op: op, Code: refused.code, Reason: refused.message}
-	}
-	return ctrlAnswer{Op: op, Code: "internal", Reason: err.Error()}
-}
-
-// submit starts a run whose trace id is the request's.
-func (c *control) submit(id rmp.TraceID, req *ctrlRequest) ctrlAnswer {
-	policy, err := c.policy(req.Flags.Confirm)
-	if err != nil {
-		return refusal("run.rejected", err)
-	}
-	if string(req.Params) == "null" {
-		req.Params = nil
-	}
-	plan, err := opening.Load(orText(req.Source, "opening.yaml"), []byte(req.OpeningYAML),
-		planCatalog{c.session.catalog}, req.Params)
-	if err != nil {
-		return rejected(err)
-	}
-	for ref, want := range req.AgentDigests {
-		if got := plan.Digests[ref]; got != want {
-			return ctrlAnswer{Op: "run.rejected", Code: "digest_mismatch",
-				Reason: "agent " + ref + " is bundle " + orText(got, "unknown") + " here, not " + want}
-		}
-	}
-	if err := c.runs.start(uuid.UUID(id), plan, policy); err != nil {
-		return refusal("run.rejected", err)
-	}
-	return ctrlAnswer{
-		Op: "run.accepted", TraceID: "trace:" + uuid.UUID(id).String(),
-		OpeningID: opening.OpeningID(plan.IRHash), OpeningName: plan.Opening.Name,
-	}
-}
-
-func rejected(err error) ctrlAnswer {
-	a := ctrlAnswer{Op: "run.rejected", Code: "invalid_opening", Reason: err.Error()}
-	errors.As(err, &a.Problems)
-	return a
-}
-
-// policy is how the actions of a run are decided; nil leaves it to a user
-// interface.
-func (c *control) policy(confirm string) (*ruling, error) {
-	switch confirm {
-	case "", "ask":
-		if !c.session.live.Load().Security.ConfirmExternalActions {
-			return yesByConfig, nil
-		}
-		return nil, nil
-	case "yes":
-		return yesByFlag, nil
-	case "no":
-		return noTerminal, nil
-	}
-	return nil, &ctrlError{"invalid", "flags.confirm " + confirm + ": ask, yes or no"}
-}
-
-// find returns the run that a request names.
-func (c *control) find(req *ctrlRequest) (*run, error) {
-	id, err := rmp.ParseTraceID(req.TraceID)
-	if err != nil {
-		return nil, &ctrlError{"invalid", "trace_id " + printable(req.TraceID) + " is not trace:<uuid>"}
-	}
-	if r := c.runs.get(id); r != nil {
-		return r, nil
-	}
-	return nil, &ctrlError{"not_found", "no run " + printable(req.TraceID) + " goes on here or ended lately"}
-}
-
-func (c *control) cancel(req *ctrlRequest) ctrlAnswer {
-	r, err := c.find(req)
-	if err != nil {
-		return refusal("error", err)
-	}
-	r.cancel()
-	return ctrlAnswer{Op: "ok", TraceID: "trace:" + r.id.String()}
-}
-
-func (c *control) get(req *ctrlRequest) ctrlAnswer {
-	r, err := c.find(req)
-	if err != nil {
-		return refusal("error", err)
-	}
-	state := r.state(req.Events)
-	if state.Actions, err = c.pending(state.TraceID); err != nil {
-		return refusal("error", err)
-	}
-	return ctrlAnswer{Op: "ok", TraceID: state.TraceID, Run: &state}
-}
-
-// pending are a run's action requests without a decision.
-func (c *control) pending(trace string) ([]json.RawMessage, error) {
-	var out []json.RawMessage
-	for _, req := range c.session.confirm.Pending(trace) {
-		raw, err := req.MarshalMsg(nil)
-		if err != nil {
-			return nil, err
-		}
-		js, err := rmp.AppendJSON(nil, raw)
-		if err != nil {
-			return nil, err
-		}
-		out = append(out, js)
-	}
-	return out, nil
-}
-
-func (c *control) list(ctx context.Context, req *ctrlRequest) ctrlAnswer {
-	runs, err := listRuns(ctx, c.session.store, req.State, req.Limit)
-	if err != nil {
-		return refusal("error", err)
-	}
-	return ctrlAnswer{Op: "ok", Runs: runs}
-}
-
-// listRuns reads runs out of the knowledge base, the latest first.
-func listRuns(ctx context.Context, store *pog.Store, state string, limit int) ([]listedRun, error) {
-	if limit <= 0 || limit > listMax {
-		limit = 50
-	}
-	res, err := store.Query(ctx, pog.AllReader(), `SELECT trace_id, coalesce(opening_name, ''), coalesce(state, ''),
-		coalesce(started_ms, 0), coalesce(finished_ms, 0), coalesce(error, '') FROM runs
-		WHERE ? = '' OR state = ? ORDER BY started_ms DESC, id DESC LIMIT ?`, []any{state, state, limit}, pog.Limits{})
-	if err != nil {
-		return nil, err
-	}
-	runs := []listedRun{}
-	for _, row := range res.Rows {
-		runs = append(runs, listedRun{
-			TraceID: "trace:" + textOf(row[0]), OpeningName: textOf(row[1]), State: textOf(row[2]),
-			StartedMS: intOf(row[3]), FinishedMS: intOf(row[4]), Error: textOf(row[5]),
-		})
-	}
-	return runs, nil
-}
-
-func textOf(v any) string {
-	s, _ := v.(string)
-	return s
-}
-
-func intOf(v any) int64 {
-	n, _ := v.(int64)
-	return n
 }
 
 func (c *control) describe(req *ctrlRequest) ctrlAnswer {
@@ -438,13 +202,4 @@ func (c *control) status(ctx context.Context) ctrlAnswer {
 		UptimeMS: time.Since(c.started).Milliseconds(), Socket: c.socket, Clients: c.clients(),
 		RunsActive: active, RunsTotal: total, Providers: c.session.broker.Providers(), Events: head.EventID,
 	}}
-}
-
-// packJSON is v as MsgPack.
-func packJSON(v any) ([]byte, error) {
-	b, err := json.Marshal(v)
-	if err != nil {
-		return nil, err
-	}
-	return rmp.AppendMsgpack(nil, b)
 }

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"sync"
 	"time"
 
@@ -21,6 +22,7 @@ const answerTime = 2 * time.Second
 type daemonConn struct {
 	*bus.Conn
 	path    string
+	kind    bus.Kind
 	asking  sync.Mutex // one request at a time waits on replies
 	replyTo string
 	replies *bus.Subscription
@@ -38,9 +40,9 @@ func dialDaemon(ctx context.Context, cfg *Loaded, kind bus.Kind) (*daemonConn, e
 		if errors.As(err, &refused) {
 			return nil, exitErrorf(exitNoDaemon, "the daemon at %s refused: %s: %s", path, refused.Code, refused.Message)
 		}
-		return nil, noDaemon(path)
+		return nil, noDaemon(path, err)
 	}
-	d := &daemonConn{Conn: conn, path: path, replyTo: "rlp/ctrl/replies/" + uuid.NewString()}
+	d := &daemonConn{Conn: conn, path: path, kind: kind, replyTo: "rlp/ctrl/replies/" + uuid.NewString()}
 	if d.replies, err = conn.Subscribe(ctx, d.replyTo, bus.SubOptions{}); err != nil {
 		conn.Close()
 		return nil, fmt.Errorf("listening for the daemon's answers: %w", err)
@@ -49,7 +51,15 @@ func dialDaemon(ctx context.Context, cfg *Loaded, kind bus.Kind) (*daemonConn, e
 }
 
 // noDaemon is what a command says that needs the daemon.
-func noDaemon(path string) error {
+func noDaemon(path string, why error) error {
+	switch {
+	case errors.Is(why, fs.ErrPermission):
+		return exitErrorf(exitNoDaemon, "the daemon at %s is somebody else's: its socket is not open to this user; "+
+			"set bus.auth.group there, or start your own with another runtime.socket_path", path)
+	case errors.Is(why, context.DeadlineExceeded):
+		return exitErrorf(exitNoDaemon, "the daemon at %s did not answer within %s; see its log, or add --local to run here",
+			path, answerTime)
+	}
 	return exitErrorf(exitNoDaemon, "no daemon answers at %s; start one with `runloopd`, or add --local to run here", path)
 }
 
@@ -63,14 +73,14 @@ func (d *daemonConn) request(ctx context.Context, id uuid.UUID, req *ctrlRequest
 	if err != nil {
 		return nil, err
 	}
+	ctx, cancel := context.WithTimeout(ctx, answerTime)
+	defer cancel()
 	if err := d.Send(ctx, &rmp.Message{
 		SchemaID: rmp.CTCtrlReq, TraceID: rmp.TraceID(id), TTLMS: uint64(ctrlTTL.Milliseconds()),
 		Meta: rmp.Meta{Topic: topicCtrl, From: "rlp"}, Raw: raw,
 	}); err != nil {
 		return nil, fmt.Errorf("asking the daemon: %w", err)
 	}
-	ctx, cancel := context.WithTimeout(ctx, answerTime)
-	defer cancel()
 	for {
 		msg, err := d.replies.Recv(ctx)
 		if errors.Is(err, context.DeadlineExceeded) {

@@ -51,6 +51,10 @@ type decider struct {
 	refused  atomic.Bool
 	stop     context.CancelFunc
 	done     sync.WaitGroup
+
+	terminal sync.Mutex // held while a question is open
+	mu       sync.Mutex
+	giveUp   context.CancelFunc // ends the open question, nil before the first
 }
 
 // ruling is a decision that needs no person.
@@ -163,8 +167,29 @@ func (d *decider) decide(ctx context.Context, req *rmp.ActionRequest) {
 	}
 }
 
-// ask asks the person; nil means that the run was cancelled meanwhile.
+// instead gives up the open question, if there is one, and lets f have the
+// terminal. The action still waits for a decision.
+func (d *decider) instead(f func()) {
+	d.mu.Lock()
+	if d.giveUp != nil {
+		d.giveUp()
+	}
+	d.mu.Unlock()
+	d.terminal.Lock()
+	defer d.terminal.Unlock()
+	f()
+}
+
+// ask asks the person; nil means that the run was cancelled meanwhile, or the
+// question given up.
 func (d *decider) ask(ctx context.Context, req *rmp.ActionRequest) *ruling {
+	ctx, giveUp := context.WithCancel(ctx)
+	defer giveUp()
+	d.mu.Lock()
+	d.giveUp = giveUp
+	d.mu.Unlock()
+	d.terminal.Lock()
+	defer d.terminal.Unlock()
 	var yes bool
 	var err error
 	d.pause(func() { yes, err = confirmOnTerminal(ctx, d.io, req) })

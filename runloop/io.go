@@ -23,6 +23,8 @@ type IO struct {
 	Environ []string
 	// Warn, when set, gets diagnostics in place of Stderr.
 	Warn func(text string)
+
+	typed typedLines // answers to questions
 }
 
 // getenv is the value of a variable, "" when it is not set.

@@ -4,12 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"net"
 	"net/http"
+	"net/netip"
 	"os"
 	"runtime"
-	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -127,26 +126,47 @@ type metrics struct {
 // says so.
 func (d *daemon) startMetrics(ctx context.Context) (*metrics, error) {
 	m := &metrics{d: d, client: d.session.bus.Client("metrics", bus.KindAgent)}
-	if addr := d.cfg.Observability.Metrics.Listen; addr != "" {
-		if err := m.listen(addr); err != nil {
-			return nil, err
-		}
+	addr, err := metricsAddress(d.cfg)
+	if err == nil && addr != "" {
+		err = m.listen(addr)
+	}
+	if err != nil {
+		m.client.Close()
+		return nil, err
 	}
 	m.serving.Go(func() { m.publish(ctx) })
 	return m, nil
 }
 
-// listen serves the metrics as Prometheus text. An address without a host is
-// on loopback.
-func (m *metrics) listen(addr string) error {
-	host, port, err := net.SplitHostPort(addr)
-	if err != nil {
-		return usageErrorf("config: observability.metrics.listen: %v", err)
+// metricsAddress is where to listen, "" for nowhere. An address without a host
+// is on loopback; one that is not needs the word of the configuration.
+func metricsAddress(cfg *Loaded) (string, error) {
+	const key = "observability.metrics.listen"
+	c := cfg.Observability.Metrics
+	if c.Listen == "" {
+		return "", nil
 	}
-	if host == "" {
+	host, port, err := net.SplitHostPort(c.Listen)
+	if err != nil {
+		return "", usageErrorf("config: %s %q: want HOST:PORT or :PORT", key, c.Listen)
+	}
+	if host == "" || host == "localhost" {
 		host = "127.0.0.1"
 	}
-	ln, err := net.Listen("tcp", net.JoinHostPort(host, port))
+	ip, err := netip.ParseAddr(host)
+	switch {
+	case err != nil:
+		return "", usageErrorf("config: %s %q: the host must be an IP address", key, c.Listen)
+	case !ip.IsLoopback() && !c.AllowRemote:
+		return "", usageErrorf("config: %s %q: others than this machine could read there what agents do; "+
+			"use a loopback address, or set observability.metrics.allow_remote", key, c.Listen)
+	}
+	return net.JoinHostPort(host, port), nil
+}
+
+// listen serves the metrics as Prometheus text.
+func (m *metrics) listen(addr string) error {
+	ln, err := net.Listen("tcp", addr)
 	if err != nil {
 		return fmt.Errorf("observability.metrics.listen: %w", err)
 	}
@@ -255,45 +275,4 @@ func readProcess() processMetrics {
 		}
 	}
 	return p
-}
-
-// writePrometheus writes a snapshot in the text format
-// (https://prometheus.io/docs/instrumenting/exposition_formats/).
-func writePrometheus(w io.Writer, s *snapshot) {
-	one := func(name, kind, help string, value any) {
-		fmt.Fprintf(w, "# HELP runloop_%s %s\n# TYPE runloop_%s %s\nrunloop_%s %v\n", name, help, name, kind, name, value)
-	}
-	many := func(name, help, label string, values map[string]uint64) {
-		fmt.Fprintf(w, "# HELP runloop_%s %s\n# TYPE runloop_%s counter\n", name, help, name)
-		keys := make([]string, 0, len(values))
-		for k := range values {
-			keys = append(keys, k)
-		}
-		slices.Sort(keys)
-		for _, k := range keys {
-			fmt.Fprintf(w, "runloop_%s{%s=%q} %d\n", name, label, k, values[k])
-		}
-	}
-	one("bus_published_total", "counter", "Frames published.", s.Bus.Published)
-	one("bus_delivered_total", "counter", "Copies queued to subscribers.", s.Bus.Delivered)
-	many("bus_drops_total", "Copies dropped.", "reason", s.Bus.Drops)
-	one("bus_clients", "gauge", "Members of the bus in the daemon.", s.Bus.Clients)
-	one("bus_sockets", "gauge", "Clients on the socket.", s.Bus.Sockets)
-	one("bus_subscriptions", "gauge", "Subscriptions.", s.Bus.Subscriptions)
-	one("runs_active", "gauge", "Runs that go on.", s.Runs.Active)
-	one("runs_started_total", "counter", "Runs started.", s.Runs.Started)
-	one("agents_running", "gauge", "Attempts that run.", s.Agents.Running)
-	many("agent_attempts_total", "Attempts by how they ended.", "status", s.Agents.Attempts)
-	one("agent_hostcalls_total", "counter", "Hostcalls.", s.Agents.Calls)
-	one("agent_memories", "gauge", "Linear memories that exist.", s.Agents.Memories)
-	one("agent_memory_bytes", "gauge", "Bytes that guests made usable.", s.Agents.MemBytes)
-	many("broker_calls_total", "Calls to models by how they ended.", "result", s.Broker.Calls)
-	one("broker_tokens_in_total", "counter", "Tokens sent to models.", s.Broker.TokensIn)
-	one("broker_tokens_out_total", "counter", "Tokens got from models.", s.Broker.TokensOut)
-	one("broker_usd_total", "counter", "Dollars spent on models.", s.Broker.USD)
-	one("ledger_events_total", "counter", "Events in the ledger.", s.Ledger.Events)
-	one("process_goroutines", "gauge", "Goroutines.", s.Process.Goroutines)
-	one("process_heap_bytes", "gauge", "Heap in use.", s.Process.HeapBytes)
-	one("process_resident_bytes", "gauge", "Resident memory.", s.Process.RSSBytes)
-	one("process_open_files", "gauge", "Open file descriptors.", s.Process.OpenFiles)
 }

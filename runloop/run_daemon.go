@@ -3,8 +3,8 @@ package runloop
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
+	"hash/maphash"
 
 	"github.com/google/uuid"
 
@@ -24,7 +24,8 @@ func runInDaemon(ctx context.Context, io *IO, cfg *Loaded, f *runFlags) error {
 	if err != nil {
 		return err
 	}
-	defer conn.Close()
+	r := &remoteRun{io: io, cfg: cfg, conn: conn, id: uuid.New()}
+	defer func() { r.conn.Close() }() // it may be another by then
 	o, src, err := io.readOpening(cfg, f)
 	if err != nil {
 		return err
@@ -33,12 +34,10 @@ func runInDaemon(ctx context.Context, io *IO, cfg *Loaded, f *runFlags) error {
 	if err != nil {
 		return err
 	}
-	view, err := io.newRunView(f.progress)
-	if err != nil {
+	if r.view, err = io.newRunView(f.progress); err != nil {
 		return err
 	}
-	r := &remoteRun{io: io, conn: conn, id: uuid.New(), view: view}
-	return r.carryOut(ctx, cfg, f, &ctrlRequest{
+	return r.carryOut(ctx, f, &ctrlRequest{
 		Op: "run.submit", OpeningYAML: string(src.text), Source: src.name, Params: params,
 		Flags: ctrlFlags{Confirm: io.confirmFlag(f)},
 	})
@@ -80,19 +79,24 @@ func (o *IO) confirmFlag(f *runFlags) string {
 // remoteRun is a run in the daemon that is followed from here.
 type remoteRun struct {
 	io     *IO
+	cfg    *Loaded
 	conn   *daemonConn
 	id     uuid.UUID
 	view   *runView
 	watch  bool           // only look on: Ctrl-C leaves the run to itself
 	end    *opening.Event // run.finished
 	denied bool           // an action was
-	// Events that were taken in before they came on the topic, by seenKey.
-	seen map[string]int
+	ui     *decider       // who asks the person, nil where nobody can be asked
+	// cancelled: from here, by Ctrl-C.
+	cancelled bool
+	// Events that were taken in, and of those how many may come on the topic
+	// once more.
+	taken, again map[eventKey]int
 }
 
 func (r *remoteRun) trace() string { return "trace:" + r.id.String() }
 
-func (r *remoteRun) carryOut(ctx context.Context, cfg *Loaded, f *runFlags, req *ctrlRequest) error {
+func (r *remoteRun) carryOut(ctx context.Context, f *runFlags, req *ctrlRequest) error {
 	events, err := r.subscribe(ctx)
 	if err != nil {
 		return err
@@ -106,7 +110,7 @@ func (r *remoteRun) carryOut(ctx context.Context, cfg *Loaded, f *runFlags, req 
 	}
 	err = r.follow(ctx, events)
 	if err == nil && f.traceOut != "" {
-		err = r.writeTrace(ctx, cfg, f.traceOut)
+		err = r.writeTrace(ctx, f.traceOut)
 	}
 	return err
 }
@@ -115,37 +119,6 @@ func (r *remoteRun) subscribe(ctx context.Context) (*bus.Subscription, error) {
 	return r.conn.Subscribe(ctx, "rlp/runs/"+r.id.String()+"/events", bus.SubOptions{
 		MaxMessages: 1 << 16, MaxBytes: 64 << 20,
 	})
-}
-
-// follow shows the run until it ends. Ctrl-C cancels it or, if the person at
-// the terminal says so, leaves it to itself.
-func (r *remoteRun) follow(ctx context.Context, events *bus.Subscription) error {
-	if r.io.interactive() {
-		ui, err := r.io.startDecider(ctx, r.conn, deciderOptions{
-			of:    func(id rmp.TraceID) (*ruling, bool) { return nil, id == rmp.TraceID(r.id) },
-			pause: r.view.pause, pending: r.pending,
-		})
-		if err != nil {
-			return err
-		}
-		defer ui.close()
-	}
-	left, err := r.read(ctx, events)
-	var report *opening.Report
-	if err == nil && !left {
-		report = r.report(ctx)
-	}
-	if verr := r.view.close(report); err == nil {
-		err = verr
-	}
-	switch {
-	case err != nil:
-		return err
-	case left:
-		r.io.warnf("the run goes on; follow it with: rlp runs follow %s", r.trace())
-		return &exitError{code: exitInterrupted, err: errShown}
-	}
-	return r.exit()
 }
 
 // pending are the run's actions that wait for a decision.
@@ -162,64 +135,12 @@ func (r *remoteRun) pending(ctx context.Context) []*rmp.ActionRequest {
 			_, err = req.UnmarshalMsg(raw)
 		}
 		if err != nil {
-			r.io.warnf("an action that waits for a decision cannot be read: %v", err)
+			r.warnf("an action that waits for a decision cannot be read: %v", err)
 			continue
 		}
 		out = append(out, req)
 	}
 	return out
-}
-
-// read takes events in until the run has ended, or is left.
-func (r *remoteRun) read(ctx context.Context, events *bus.Subscription) (left bool, err error) {
-	interrupts, stop := notifyInterrupts()
-	defer stop()
-	msgs, errs, end := receive(ctx, events)
-	defer end()
-	for r.end == nil {
-		select {
-		case msg := <-msgs:
-			if err := r.event(msg); err != nil {
-				return false, err
-			}
-		case err := <-errs:
-			return false, r.lost(err)
-		case <-interrupts:
-			if r.leave(ctx) {
-				return true, nil
-			}
-			if _, err := r.conn.ask(ctx, &ctrlRequest{Op: "run.cancel", TraceID: r.trace()}); err != nil {
-				return false, err
-			}
-		}
-	}
-	return false, nil
-}
-
-// receive reads a subscription into a channel until end is called.
-func receive(ctx context.Context, sub *bus.Subscription) (msgs chan *bus.Msg, errs chan error, end func()) {
-	ctx, cancel := context.WithCancel(ctx)
-	msgs, errs = make(chan *bus.Msg), make(chan error, 1)
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		for {
-			msg, err := sub.Recv(ctx)
-			if err != nil {
-				errs <- err
-				return
-			}
-			select {
-			case msgs <- msg:
-			case <-ctx.Done():
-				return
-			}
-		}
-	}()
-	return msgs, errs, func() {
-		cancel()
-		<-done
-	}
 }
 
 func (r *remoteRun) event(msg *bus.Msg) error {
@@ -235,31 +156,47 @@ func (r *remoteRun) event(msg *bus.Msg) error {
 		TSMillis: ev.TSMillis, TraceID: ev.TraceID, RunID: ev.RunID, OpeningID: ev.OpeningID,
 		Kind: ev.Kind, Level: ev.Level, Message: ev.Message, Meta: meta,
 	}
-	if key := seenKey(event); r.seen[key] > 0 {
-		r.seen[key]--
+	if key := keyOf(event); r.again[key] > 0 {
+		r.again[key]--
 		return nil
 	}
 	r.take(event)
 	return nil
 }
 
-// catchUp takes in the events that the daemon kept. Those of them that were
-// published after the subscription began come once more.
+// catchUp takes in the events that the daemon kept, but for those that were
+// there before. Some come once more: what was published after the subscription
+// began.
 func (r *remoteRun) catchUp(events []opening.Event) {
-	r.seen = map[string]int{}
+	r.again = map[eventKey]int{}
 	for _, ev := range events {
-		r.take(ev)
-		r.seen[seenKey(ev)]++
+		key := keyOf(ev)
+		r.again[key]++
+		if r.again[key] > r.taken[key] {
+			r.take(ev)
+		}
 	}
 }
 
-// seenKey tells events apart, but for those of the same millisecond that read
+// eventKey tells events apart, but for those of the same millisecond that read
 // the same; of these it is enough to know how many there were.
-func seenKey(ev opening.Event) string {
-	return fmt.Sprintf("%d %s %s", ev.TSMillis, ev.Kind, ev.Message)
+type eventKey struct {
+	ts      int64
+	kind    string
+	message uint64
+}
+
+var eventSeed = maphash.MakeSeed()
+
+func keyOf(ev opening.Event) eventKey {
+	return eventKey{ev.TSMillis, ev.Kind, maphash.String(eventSeed, ev.Message)}
 }
 
 func (r *remoteRun) take(ev opening.Event) {
+	if r.taken == nil {
+		r.taken = map[eventKey]int{}
+	}
+	r.taken[keyOf(ev)]++
 	r.view.event(ev)
 	switch ev.Kind {
 	case "run.finished":
@@ -272,28 +209,6 @@ func (r *remoteRun) take(ev opening.Event) {
 	}
 }
 
-// lost says what it means that the daemon does not talk any more.
-func (r *remoteRun) lost(err error) error {
-	if errors.Is(err, bus.ErrSlowConsumer) {
-		return exitErrorf(exitFailed, "the events came faster than they could be written; the run goes on: "+
-			"rlp runs show %s", r.trace())
-	}
-	return exitErrorf(exitNoDaemon, "the daemon is gone (%v); what became of the run: rlp runs show %s", err, r.trace())
-}
-
-// leave asks whether to leave the run to itself. Without a terminal, and by
-// default, it is cancelled; who only looked on leaves.
-func (r *remoteRun) leave(ctx context.Context) bool {
-	if r.watch || !r.io.interactive() {
-		return r.watch
-	}
-	var answer string
-	r.view.pause(func() {
-		answer = r.io.askLine(ctx, "Cancel the run, or leave it to the daemon? [C/l] ")
-	})
-	return answer == "l" || answer == "leave"
-}
-
 // report asks for the outputs of the run that has ended.
 func (r *remoteRun) report(ctx context.Context) *opening.Report {
 	a, err := r.conn.ask(ctx, &ctrlRequest{Op: "run.get", TraceID: r.trace()})
@@ -303,22 +218,9 @@ func (r *remoteRun) report(ctx context.Context) *opening.Report {
 	return a.Run.Report
 }
 
-// exit is the error that stands for how the run ended.
-func (r *remoteRun) exit() error {
-	var meta struct {
-		Status  opening.Status
-		Success bool
-	}
-	if err := json.Unmarshal(r.end.Meta, &meta); err != nil {
-		return err
-	}
-	return runExit(&opening.Report{Status: meta.Status, Success: meta.Success}, r.denied,
-		meta.Status == opening.StatusCancelled)
-}
-
 // writeTrace takes the trace out of the ledger, where the daemon put it.
-func (r *remoteRun) writeTrace(ctx context.Context, cfg *Loaded, file string) error {
-	ev, err := pog.Peek(ctx, r.io.storeOptions(cfg), "run.trace", r.id.String())
+func (r *remoteRun) writeTrace(ctx context.Context, file string) error {
+	ev, err := pog.Peek(ctx, r.io.storeOptions(r.cfg), "run.trace", r.id.String())
 	if err != nil {
 		return fmt.Errorf("--trace-out: %w", err)
 	}

@@ -123,8 +123,8 @@ func (v *runView) close(report *opening.Report) error {
 func writeOutputs(w *bufio.Writer, n *opening.NodeReport) {
 	for _, port := range sortedPorts(n.Outputs) {
 		fmt.Fprintf(w, "\n%s.%s\n", printable(n.Node), printable(port))
-		var m map[string]any
-		if json.Unmarshal(n.Outputs[port], &m) != nil {
+		m, ok := detailsOf(n.Outputs[port])
+		if !ok {
 			fmt.Fprintf(w, "  %s\n", printable(string(n.Outputs[port])))
 			continue
 		}

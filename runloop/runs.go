@@ -2,7 +2,6 @@ package runloop
 
 import (
 	"context"
-	"encoding/json"
 	"slices"
 	"sync"
 	"time"
@@ -57,7 +56,8 @@ func newRunTable(s *session) *runTable {
 	return &runTable{session: s, runs: map[rmp.TraceID]*run{}}
 }
 
-// start begins a run. It goes on by itself, whatever becomes of its client.
+// start begins a run, once for each id. It goes on by itself, whatever becomes
+// of its client.
 func (t *runTable) start(id uuid.UUID, plan *opening.Plan, policy *ruling) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -67,7 +67,7 @@ func (t *runTable) start(id uuid.UUID, plan *opening.Plan, policy *ruling) error
 	case t.active >= runsActiveMax:
 		return &ctrlError{"busy", "there are too many runs at a time; try again when one has ended"}
 	case t.runs[rmp.TraceID(id)] != nil:
-		return &ctrlError{"exists", "there is a run with this trace id"}
+		return nil // it was submitted before
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	r := &run{id: id, plan: plan, policy: policy, started: time.Now(), cancel: cancel, done: make(chan struct{})}
@@ -185,44 +185,3 @@ func (t *runTable) drain(ctx context.Context) {
 		t.session.io.warnf("some agents did not end within %s", cancelledWithin)
 	}
 }
-
-// runState is what run.get tells of a run.
-type runState struct {
-	TraceID     string          `json:"trace_id"`
-	OpeningID   string          `json:"opening_id"`
-	OpeningName string          `json:"opening_name"`
-	Status      string          `json:"status"` // running, or how it ended
-	StartedMS   int64           `json:"started_ms"`
-	Report      *opening.Report `json:"report,omitempty"` // once it has ended
-	Error       string          `json:"error,omitempty"`  // it could not be carried out
-	// Actions are the action requests that wait for a decision.
-	Actions   []json.RawMessage `json:"actions,omitempty"`
-	Events    []opening.Event   `json:"events,omitempty"`
-	EventsCut bool              `json:"events_cut,omitempty"` // there were more
-}
-
-// state tells how the run is; the events that were kept come along on demand.
-func (r *run) state(events bool) runState {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	s := runState{
-		TraceID: "trace:" + r.id.String(), OpeningID: opening.OpeningID(r.plan.IRHash),
-		OpeningName: r.plan.Opening.Name, Status: "running", StartedMS: r.started.UnixMilli(),
-		Report: r.report,
-	}
-	switch {
-	case r.err != nil:
-		s.Status, s.Error = "error", r.err.Error()
-	case r.report != nil:
-		s.Status = string(r.report.Status)
-	}
-	if events {
-		s.Events, s.EventsCut = slices.Clone(r.events), r.cut
-	}
-	return s
-}
-
-// ctrlError is a refusal of the control plane.
-type ctrlError struct{ code, message string }
-
-func (e *ctrlError) Error() string { return e.message }

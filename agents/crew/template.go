@@ -15,7 +15,11 @@ func template(with *writerWith, to *contact, ctx *bundle) string {
 	} else {
 		fmt.Fprintf(&b, "A short note on %s. This is where things stand:\n\n", with.Topic)
 		for _, s := range ctx.Snippets {
-			line := fmt.Sprintf("- %s: %s [#%d]\n", s.Title, shorten(wholeSentences(s.Excerpt), 160), s.EventID)
+			line := "- " + s.Title
+			if text := prose(s.Title, s.Excerpt); text != "" {
+				line += ": " + shorten(text, 160)
+			}
+			line += fmt.Sprintf(" [#%d]\n", s.EventID)
 			if wordCount(b.String()+line)+30 > wordsMax {
 				break
 			}

@@ -139,3 +139,31 @@ func wholeSentences(excerpt string) string {
 	}
 	return kept
 }
+
+// prose is what an excerpt says, without the heading that repeats the title
+// and without the marks of lists, which mean nothing in the middle of a line.
+func prose(title, excerpt string) string {
+	text := strings.TrimLeft(wholeSentences(excerpt), "# ")
+	text = strings.TrimPrefix(text, title)
+	var out []string
+	for _, w := range strings.Fields(text) {
+		if !isListMark(w) {
+			out = append(out, w)
+			continue
+		}
+		if n := len(out); n > 0 && !strings.ContainsAny(out[n-1][len(out[n-1])-1:], ".:;,!?") {
+			out[n-1] += ";"
+		}
+	}
+	return strings.TrimRight(strings.Join(out, " "), ";")
+}
+
+// isListMark reports whether a word is what Markdown puts before a heading or
+// an item: #, -, *, 2.
+func isListMark(w string) bool {
+	if strings.Trim(w, "#") == "" || w == "-" || w == "*" {
+		return true
+	}
+	digits, ok := strings.CutSuffix(w, ".")
+	return ok && digits != "" && len(digits) < 3 && strings.Trim(digits, "0123456789") == ""
+}

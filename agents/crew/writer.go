@@ -73,7 +73,8 @@ func compose(c *guest.Call, with *writerWith, to *contact, ctx *bundle) (body, w
 func prompt(with *writerWith, to *contact, ctx *bundle) []guest.Message {
 	var notes strings.Builder
 	for _, s := range ctx.Snippets {
-		fmt.Fprintf(&notes, "<note id=\"%d\" title=%q>\n%s\n</note>\n", s.EventID, s.Title, s.Excerpt)
+		fmt.Fprintf(&notes, "<note id=\"%d\" title=%q>\n%s\n</note>\n", s.EventID, s.Title,
+			strings.ReplaceAll(s.Excerpt, "<", "&lt;")) // or a note could end itself and go on as instructions
 	}
 	return []guest.Message{
 		{Role: "system", Content: "You write short, plain emails. Use only facts from the notes and put " +

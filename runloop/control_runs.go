@@ -1,0 +1,182 @@
+package runloop
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+
+	"github.com/google/uuid"
+
+	"github.com/runloop-os/runloop/opening"
+	"github.com/runloop-os/runloop/rmp"
+)
+
+// submit starts a run whose trace id is the request's. Where there is such a
+// run already, also one of an earlier daemon, the request is one that came
+// again.
+func (c *control) submit(ctx context.Context, id rmp.TraceID, req *ctrlRequest) ctrlAnswer {
+	if known := c.known(ctx, id); known != nil {
+		return *known
+	}
+	policy, err := c.policy(req.Flags.Confirm)
+	if err != nil {
+		return refusal("run.rejected", err)
+	}
+	if string(req.Params) == "null" {
+		req.Params = nil
+	}
+	plan, err := opening.Load(orText(req.Source, "opening.yaml"), []byte(req.OpeningYAML),
+		planCatalog{c.session.catalog}, req.Params)
+	if err != nil {
+		return rejected(err)
+	}
+	for ref, want := range req.AgentDigests {
+		if got := plan.Digests[ref]; got != want {
+			return ctrlAnswer{Op: "run.rejected", Code: "digest_mismatch",
+				Reason: "agent " + ref + " is bundle " + orText(got, "unknown") + " here, not " + want}
+		}
+	}
+	if err := c.runs.start(uuid.UUID(id), plan, policy); err != nil {
+		return refusal("run.rejected", err)
+	}
+	return accepted(uuid.UUID(id), opening.OpeningID(plan.IRHash), plan.Opening.Name)
+}
+
+func accepted(id uuid.UUID, openingID, name string) ctrlAnswer {
+	return ctrlAnswer{Op: "run.accepted", TraceID: "trace:" + id.String(), OpeningID: openingID, OpeningName: name}
+}
+
+func rejected(err error) ctrlAnswer {
+	a := ctrlAnswer{Op: "run.rejected", Code: "invalid_opening", Reason: err.Error()}
+	errors.As(err, &a.Problems)
+	return a
+}
+
+// known is the answer to a submission whose run is there already, or nil.
+func (c *control) known(ctx context.Context, id rmp.TraceID) *ctrlAnswer {
+	run, err := readRun(ctx, c.session.store, uuid.UUID(id))
+	var a ctrlAnswer
+	switch {
+	case err != nil:
+		a = refusal("run.rejected", err)
+	case run == nil:
+		return nil
+	default:
+		a = accepted(uuid.UUID(id), run.OpeningID, run.OpeningName)
+	}
+	return &a
+}
+
+// policy is how the actions of a run are decided; nil leaves it to a user
+// interface.
+func (c *control) policy(confirm string) (*ruling, error) {
+	switch confirm {
+	case "", "ask":
+		if !c.session.live.Load().Security.ConfirmExternalActions {
+			return yesByConfig, nil
+		}
+		return nil, nil
+	case "yes":
+		return yesByFlag, nil
+	case "no":
+		return noTerminal, nil
+	}
+	return nil, &ctrlError{"invalid", "flags.confirm " + confirm + ": ask, yes or no"}
+}
+
+// find returns the run of this daemon that a request names.
+func (c *control) find(req *ctrlRequest) (*run, error) {
+	id, err := traceOf(req)
+	if err != nil {
+		return nil, err
+	}
+	if r := c.runs.get(id); r != nil {
+		return r, nil
+	}
+	return nil, &ctrlError{"not_found", "no run " + req.TraceID + " goes on here or ended lately"}
+}
+
+func traceOf(req *ctrlRequest) (rmp.TraceID, error) {
+	id, err := rmp.ParseTraceID(req.TraceID)
+	if err != nil {
+		return id, &ctrlError{"invalid", "trace_id " + req.TraceID + " is not trace:<uuid>"}
+	}
+	return id, nil
+}
+
+func (c *control) cancel(req *ctrlRequest) ctrlAnswer {
+	r, err := c.find(req)
+	if err != nil {
+		return refusal("error", err)
+	}
+	r.cancel()
+	return ctrlAnswer{Op: "ok", TraceID: "trace:" + r.id.String()}
+}
+
+// get tells the state of a run and of each of its nodes.
+func (c *control) get(ctx context.Context, req *ctrlRequest) ctrlAnswer {
+	state, err := c.state(ctx, req)
+	if err != nil {
+		return refusal("error", err)
+	}
+	return ctrlAnswer{Op: "ok", TraceID: state.TraceID, Run: state}
+}
+
+// state is that of a run of this daemon or, without events, one that only the
+// ledger remembers.
+func (c *control) state(ctx context.Context, req *ctrlRequest) (*runState, error) {
+	id, err := traceOf(req)
+	if err != nil {
+		return nil, err
+	}
+	var state *runState
+	if r := c.runs.get(id); r != nil {
+		state = r.state(req.Events)
+		if state.Actions, err = c.pending(state.TraceID); err != nil {
+			return nil, err
+		}
+	} else if state, err = c.recorded(ctx, uuid.UUID(id)); err != nil {
+		return nil, err
+	}
+	state.Nodes, err = readNodes(ctx, c.session.store, uuid.UUID(id))
+	return state, err
+}
+
+func (c *control) recorded(ctx context.Context, id uuid.UUID) (*runState, error) {
+	run, err := readRun(ctx, c.session.store, id)
+	if err != nil {
+		return nil, err
+	}
+	if run == nil {
+		return nil, &ctrlError{"not_found", "there is no run trace:" + id.String()}
+	}
+	return &runState{
+		TraceID: run.TraceID, OpeningID: run.OpeningID, OpeningName: run.OpeningName, Status: run.State,
+		StartedMS: run.StartedMS, FinishedMS: run.FinishedMS, Error: run.Error, EventsCut: true,
+	}, nil
+}
+
+// pending are a run's action requests without a decision.
+func (c *control) pending(trace string) ([]json.RawMessage, error) {
+	var out []json.RawMessage
+	for _, req := range c.session.confirm.Pending(trace) {
+		raw, err := req.MarshalMsg(nil)
+		if err != nil {
+			return nil, err
+		}
+		js, err := rmp.AppendJSON(nil, raw)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, js)
+	}
+	return out, nil
+}
+
+func (c *control) list(ctx context.Context, req *ctrlRequest) ctrlAnswer {
+	runs, err := listRuns(ctx, c.session.store, req.State, req.Limit)
+	if err != nil {
+		return refusal("error", err)
+	}
+	return ctrlAnswer{Op: "ok", Runs: runs}
+}
