@@ -127,15 +127,13 @@ func (o observer) Crossing(c Crossing) { o.r.send(crossingMsg{c}) }
 func (r *runner) ended(msg endedMsg) {
 	a := msg.a
 	r.live--
+	if msg.cause == nil && msg.resp != nil && msg.resp.Status == rmp.StatusParked && r.park(a, msg.resp) {
+		return
+	}
 	if r.leaving == leaveNow && (msg.resp == nil || msg.resp.Status != rmp.StatusOK) {
 		return // for the record it is lost, and the next process runs it again
 	}
 	a.took = r.e.now().Sub(a.begun)
-	if msg.cause == nil && msg.resp != nil && msg.resp.Status == rmp.StatusParked {
-		if r.park(a, msg.resp) {
-			return
-		}
-	}
 	a.resp = r.judge(a, msg.resp, msg.cause)
 	r.spend(a)
 	r.actions.forget(a)
@@ -175,7 +173,7 @@ func (r *runner) judge(a *attempt, resp *Response, cause error) *Response {
 	switch {
 	case resp.Status == rmp.StatusOK:
 		return canonicalPorts(resp)
-	case r.stopped != "" && errors.Is(cause, errRunStopped):
+	case r.stopped != "" && (errors.Is(cause, errRunStopped) || resp.Status == rmp.StatusParked):
 		resp.Status = rmp.StatusCancelled
 		resp.Error = &rmp.AgentError{Code: codeCancelled, Message: r.stopReason()}
 	case errors.Is(cause, errAttemptTimeout):

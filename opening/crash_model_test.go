@@ -364,7 +364,7 @@ func crashCases() int {
 	if os.Getenv("RUNLOOP_SOAK") != "" {
 		return 100_000
 	}
-	return 2_000
+	return 1_000
 }
 
 // check lives through all lives and one more that nothing disturbs.
