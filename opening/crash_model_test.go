@@ -309,7 +309,7 @@ func (c *crashed) steer(ctx context.Context, ctl *Control, what string) {
 	case "pause":
 		if ctl.Pause(ctx, "test") == nil {
 			time.Sleep(200 * time.Millisecond)
-			_ = ctl.Resume(ctx, "test")
+			_ = ctl.Resume(ctx, "test", nil)
 		}
 	case "step":
 		if ctl.Pause(ctx, "test") != nil {
@@ -364,7 +364,7 @@ func crashCases() int {
 	if os.Getenv("RUNLOOP_SOAK") != "" {
 		return 100_000
 	}
-	return 1_000
+	return 600
 }
 
 // check lives through all lives and one more that nothing disturbs.

@@ -74,6 +74,18 @@ func ReadRun(records []Record) (*RecordedRun, error) {
 	return rr, nil
 }
 
+// OpenAgents gives the digests by reference of the agents whose nodes have not
+// finished.
+func (rr *RecordedRun) OpenAgents() map[string]string {
+	agents := map[string]string{}
+	for i, n := range rr.Plan.Opening.Nodes {
+		if !rr.m.nodes[i].state.final() {
+			agents[n.Ref()] = rr.Plan.Digests[n.Ref()]
+		}
+	}
+	return agents
+}
+
 // take adds one record.
 func (rr *RecordedRun) take(rec Record) error {
 	if (rr.m == nil) != (rec.Kind == kindRunStarted) {

@@ -92,12 +92,16 @@ func (c *Control) Pause(ctx context.Context, by string) error {
 	})
 }
 
-// Resume ends a pause.
-func (c *Control) Resume(ctx context.Context, by string) error {
+// Resume ends a pause. agents are digests as in [ResumeOptions].
+func (c *Control) Resume(ctx context.Context, by string, agents map[string]string) error {
 	return c.send(ctx, func(r *runner) error {
-		if r.m.paused {
-			r.unpauseRun(runMarkRecord{Cause: causeRequest, By: by})
+		if !r.m.paused {
+			return nil
 		}
+		for ref, digest := range agents {
+			r.p.Digests[ref] = digest
+		}
+		r.unpauseRun(runMarkRecord{Cause: causeRequest, By: by, Agents: agents})
 		return nil
 	})
 }
@@ -168,13 +172,19 @@ func (c *Control) Waiting(ctx context.Context) (open []*rmp.ActionRequest, err e
 	return open, err
 }
 
-// Paused reports whether the run is paused.
-func (c *Control) Paused(ctx context.Context) (paused bool, err error) {
+// State reports whether the run is paused, and the digests by reference of the
+// agents whose nodes have not finished.
+func (c *Control) State(ctx context.Context) (paused bool, agents map[string]string, err error) {
 	err = c.send(ctx, func(r *runner) error {
-		paused = r.m.paused
+		paused, agents = r.m.paused, map[string]string{}
+		for i, n := range r.p.Opening.Nodes {
+			if !r.m.nodes[i].state.final() {
+				agents[n.Ref()] = r.p.Digests[n.Ref()]
+			}
+		}
 		return nil
 	})
-	return paused, err
+	return paused, agents, err
 }
 
 // command carries a command out; it is answered when what it did is on record.

@@ -226,9 +226,12 @@ func projectNode(p *projection, r *record) error {
 	if e.Agent != "" {
 		v["agent"] = e.Agent
 	}
-	if r.Kind == "node.started" {
+	switch r.Kind {
+	case "node.started":
 		v["state"], v["started_ms"] = "running", r.TSMillis
-	} else {
+	case "node.parked":
+		v["state"] = "waiting"
+	default:
 		v["state"], v["error"], v["finished_ms"] = e.state(), e.errorText(), r.TSMillis
 	}
 	return p.save(&nodesTable, r, v)
