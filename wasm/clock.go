@@ -19,6 +19,7 @@ type clock struct {
 	start    time.Time
 	nanos    int64   // virtual time so far
 	readings []int64 // nanoseconds, recorded or still to be replayed
+	given    int     // readings that an attempt had before it was parked and has not had again
 	replay   bool
 	cut      bool // more readings than a tape takes
 	ranOut   bool // a replay asked for a reading that was not recorded
@@ -29,6 +30,25 @@ func newVirtualClock() *clock { return &clock{} }
 // newRealClock starts a step after 0: Go's runtime takes 0 for a broken clock.
 func newRealClock(now func() time.Time) *clock {
 	return &clock{now: now, start: now().Add(-virtualStep)}
+}
+
+// sinceEpoch tells readings of the two clocks apart: no attempt runs for three
+// years, and no host is set to before 1973.
+const sinceEpoch = int64(100_000_000 * time.Second)
+
+// newResumedClock goes on with a real clock whose first readings are known.
+// Monotonic time goes on from the last one.
+func newResumedClock(now func() time.Time, readings []int64) *clock {
+	c := newRealClock(now)
+	c.readings, c.given = readings, len(readings)
+	last := int64(0)
+	for _, ns := range readings {
+		if ns < sinceEpoch {
+			last = max(last, ns)
+		}
+	}
+	c.start = c.start.Add(-time.Duration(last))
+	return c
 }
 
 func newReplayClock(readings []int64) *clock {
@@ -50,6 +70,9 @@ func (c *clock) read(of func(time.Time) int64) int64 {
 	switch {
 	case c.replay:
 		return c.nextReading()
+	case c.given > 0:
+		c.given--
+		return c.readings[len(c.readings)-1-c.given]
 	case c.now == nil:
 		c.nanos += int64(virtualStep)
 		return c.nanos

@@ -42,6 +42,7 @@ type door struct {
 	calls    int
 	pace     pacer
 	denied   map[denial]int // how often
+	parking                 // of requests for confirmation
 }
 
 // denial is what is audited once for each attempt, and once more with the
@@ -103,7 +104,7 @@ func (d *door) call(ctx context.Context, mem api.Memory, ptr, length uint32) int
 
 // answer answers from the tape in a replay, and else for real and records it.
 func (d *door) answer(ctx context.Context, op string, args []byte) rmp.Hostcall {
-	if d.tape.replay {
+	if d.tape.given() {
 		call, ok := d.tape.answer(op, args)
 		if !ok {
 			d.watch.kill(errDiverged)
@@ -112,7 +113,14 @@ func (d *door) answer(ctx context.Context, op string, args []byte) rmp.Hostcall 
 		return call
 	}
 	call := rmp.Hostcall{Op: op, Args: args}
-	ok, err := d.perform(ctx, op, args)
+	var ok []byte
+	var err error
+	if d.decision != nil {
+		ok, err = d.goOn(op, args)
+	} else {
+		ok, err = d.perform(ctx, op, args)
+	}
+	d.parkOn(err)
 	if ctx.Err() != nil {
 		abort() // the guest is to end, not to learn about it
 	}

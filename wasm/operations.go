@@ -185,7 +185,9 @@ func doActionConfirm(ctx context.Context, d *door, args []byte) (any, error) {
 	}
 	d.watch.pause()
 	defer d.watch.resume()
-	return d.services.Actions.Confirm(ctx, d.caller, a)
+	who := d.caller
+	who.MayPark = d.mayPark()
+	return d.services.Actions.Confirm(ctx, who, a)
 }
 
 func doArtifactSave(ctx context.Context, d *door, args []byte) (any, error) {

@@ -12,6 +12,7 @@ var (
 	errDeadline    = errors.New("deadline")
 	errOutputLimit = errors.New("output limit")
 	errDiverged    = errors.New("diverged")
+	errParked      = errors.New("parked") // it waits for a decision, elsewhere
 )
 
 // stopwatch ends a context after a time that does not run while it is paused:
