@@ -6,10 +6,10 @@ import (
 	"io/fs"
 )
 
-//go:embed openings/*.yaml
+//go:embed openings
 var files embed.FS
 
-// Openings is a folder of openings, <name>.yaml each.
+// Openings is a folder of openings, <name>.yaml or <name>.opening each.
 func Openings() fs.FS {
 	sub, err := fs.Sub(files, "openings")
 	if err != nil {

@@ -74,6 +74,11 @@ func (c *agentCheck) check(cat Catalog) {
 // node looks up a node's agent, and holds its with map against the schema.
 func (c *agentCheck) node(i int, n Node) {
 	ref := n.Ref()
+	if n.Nested() != "" {
+		c.src.add(c.src.val("nodes/"+strconv.Itoa(i)+"/use"), codeNested,
+			"nested openings (use: %s) are not supported by this version", quote(n.Use))
+		return
+	}
 	f, seen := c.found[ref]
 	if !seen {
 		if f.manifest, f.err = c.cat.Manifest(ref); f.err == nil {

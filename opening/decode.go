@@ -53,6 +53,9 @@ func (d *decoder) fields(t *tree, what string, fields []field) {
 
 // wants reports a value of the wrong type.
 func (d *decoder) wants(t *tree, what string, k kind) {
+	if t.kind == kindHole {
+		return // it was reported where it was read
+	}
 	has := string(t.kind)
 	switch {
 	case t.kind == kindNull:

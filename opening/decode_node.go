@@ -49,25 +49,28 @@ func (d *decoder) node(t *tree, path string) Node {
 	return n
 }
 
-// use reads agent:<name>[@<variant>] and gives "" for anything else.
+// use reads agent:<name>[@<variant>] or opening:<name> and gives "" for anything else.
 func (d *decoder) use(t *tree) string {
 	s, ok := d.str(t, "use")
 	if !ok {
 		return ""
 	}
-	if strings.HasPrefix(s, "opening:") {
-		d.src.add(t.pos, codeNested,
-			"nested openings (use: %s) are not supported by this version", quote(s))
-		return ""
+	if name, ok := strings.CutPrefix(s, "opening:"); ok {
+		if !isIdentifier(name) {
+			d.src.add(t.at(len("opening:")), codeValue, "%s is not the name of an opening: it must be %s",
+				quote(name), identifierRule)
+			return ""
+		}
+		return s
 	}
 	name, variant, hasVariant := strings.Cut(strings.TrimPrefix(s, "agent:"), "@")
 	switch {
 	case !strings.HasPrefix(s, "agent:"):
 		p := d.src.add(t.pos, codeValue, "%s does not say what to use", quote(s))
 		if isIdentifier(name) {
-			p.hint("write agent:%s", name)
+			p.hint("write agent:%s, or opening:%s", name, name)
 		} else {
-			p.hint("write agent:<name>")
+			p.hint("write agent:<name>, or opening:<name>")
 		}
 	case !isIdentifier(name):
 		d.src.add(t.at(len("agent:")), codeValue, "%s is not the name of an agent: it must be %s",

@@ -53,6 +53,7 @@ type Response struct {
 	Error    *rmp.AgentError // nil only for StatusOK
 	ExitCode uint32
 	Digest   string // of the manifest that ran; empty when nothing did
+	Caps     string // digest of the capabilities it had
 	Micros   int64
 	MemBytes uint64
 	Usage    rmp.Usage

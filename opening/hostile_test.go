@@ -70,6 +70,52 @@ func hostileYAML() map[string]struct{ text, code string } {
 	}
 }
 
+// hostileBrace is the same for the brace form.
+func hostileBrace() map[string]struct{ text, code string } {
+	rep := strings.Repeat
+	in := func(section string) string { return "opening \"x\" {\n" + section + "\n}" }
+	node := func(args string) string { return in("nodes:\na := agent(\"echo\"" + args + ")") }
+	return map[string]struct{ text, code string }{
+		"lists open":           {in("goals: " + rep("[", 60_000)), codeSize},
+		"lists":                {in("goals: " + rep("[", 30_000) + rep("]", 30_000)), codeSize},
+		"maps":                 {in("params: " + rep("{a: ", 15_000) + rep("}", 15_000)), codeSize},
+		"maps in an argument":  {node(", a=" + rep("{a: ", 29) + "1" + rep("}", 29)), codeSize},
+		"too many words":       {rep("a ", 70_000), codeSize},
+		"too many marks":       {rep("[", 1_000_000), codeSize},
+		"10 MiB of text":       {in("goals: [\"" + rep("x", 10<<20) + "\"]"), codeSize},
+		"1 MiB in quotes":      {in("goals: \"" + rep("x", 1<<20-100) + "\""), codeType},
+		"quotes":               {rep("'", 60_001), codeBrace},
+		"double quotes":        {rep(`"`, 60_001), codeBrace},
+		"backquotes":           {rep("`", 60_001), codeBrace},
+		"quotes never closed":  {rep("\"a\n", 60_000), codeBrace},
+		"escapes":              {in("goals: [\"" + rep(`\u0041`, 100_000) + "\"]"), codeMissing},
+		"half a pair":          {in(`goals: ["\ud800"]`), codeBrace},
+		"a long number":        {in("params: {a: " + rep("9", 500_000) + "}"), codeNumber},
+		"a number too large":   {in("params: {a: 1e999}"), codeNumber},
+		"an exact number":      {in("params: {a: 9007199254740993}"), codeNumber},
+		"a long time":          {node(", timeout=" + rep("9", 400) + "h"), codeBrace},
+		"a time in fractions":  {node(", timeout=1.0001ms"), codeBrace},
+		"a negative time":      {node(", timeout=-5s"), codeValue},
+		"NUL":                  {rep("\x00", 100_000), codeText},
+		"bidi":                 {in("goals: [\"\u202e\"]"), codeText},
+		"not UTF-8":            {"opening \"\xff\" {}", codeText},
+		"arrows":               {in("edges:\n" + rep("a.b -> ", 20_000)), codeBrace},
+		"edges without ends":   {in("edges:\n" + rep("->\n", 30_000)), codeBrace},
+		"nodes without end":    {in("nodes:\n" + rep("a := agent(\n", 10_000)), codeBrace},
+		"a long expression":    {in("edges:\n" + rep("a.b == ", 10_000) + "-> a.in"), codeExpr},
+		"parentheses":          {in("success: any_of(" + rep("(", 30_000)), codeBrace},
+		"many unknown keys":    {in(rep("k: 1\n", 15_000)), codeUnknown},
+		"the same key":         {in("params: {" + rep("a: 1, ", 15_000) + "}"), codeDuplicate},
+		"a long key":           {in("params: {" + rep("k", 100_000) + ": 1}"), codeSize},
+		"comments":             {rep("# x\n", 30_000), codeEmpty},
+		"no end":               {"opening \"x\" {", codeBrace},
+		"no name":              {"opening {", codeBrace},
+		"only a word":          {"opening", codeBrace},
+		"another opening":      {"opening \"x\" {}\nopening \"y\" {}", codeBrace},
+		"characters of others": {in("nodеs: «»"), codeBrace},
+	}
+}
+
 // longPaths makes the parser spell out a long path for each of many keys.
 func longPaths() string {
 	var b strings.Builder
@@ -82,23 +128,28 @@ func longPaths() string {
 
 func TestHostile(t *testing.T) {
 	for name, c := range hostileYAML() {
-		t.Run(name, func(t *testing.T) {
-			_, err := Load("x.yaml", []byte(c.text), crew(), nil)
-			var ps Problems
-			if !errors.As(err, &ps) {
-				t.Fatalf("got %v, want problems", err)
-			}
-			found := false
-			for _, p := range ps {
-				found = found || p.Code == c.code
-				if s := p.String(); len(s) > 600 || !isVisible(s) || p.Line < 1 || p.Column < 1 {
-					t.Errorf("a problem is not fit to be shown: %.300q", s)
-				}
-			}
-			if !found {
-				t.Errorf("no problem has the code %s: %.300s", c.code, ps.Text())
-			}
-		})
+		t.Run(name, func(t *testing.T) { testHostile(t, "x.yaml", c.text, c.code) })
+	}
+	for name, c := range hostileBrace() {
+		t.Run("brace "+name, func(t *testing.T) { testHostile(t, "x.opening", c.text, c.code) })
+	}
+}
+
+func testHostile(t *testing.T, file, text, code string) {
+	_, err := Load(file, []byte(text), crew(), nil)
+	var ps Problems
+	if !errors.As(err, &ps) {
+		t.Fatalf("got %v, want problems", err)
+	}
+	found := false
+	for _, p := range ps {
+		found = found || p.Code == code
+		if s := p.String(); len(s) > 600 || !isVisible(s) || p.Line < 1 || p.Column < 1 {
+			t.Errorf("a problem is not fit to be shown: %.300q", s)
+		}
+	}
+	if !found {
+		t.Errorf("no problem has the code %s: %.300s", code, ps.Text())
 	}
 }
 
@@ -109,6 +160,14 @@ func BenchmarkHostile(b *testing.B) {
 			b.ReportAllocs()
 			for b.Loop() {
 				_, _ = Load("x.yaml", []byte(c.text), crew(), nil)
+			}
+		})
+	}
+	for name, c := range hostileBrace() {
+		b.Run("brace_"+strings.ReplaceAll(name, " ", "_"), func(b *testing.B) {
+			b.ReportAllocs()
+			for b.Loop() {
+				_, _ = Load("x.opening", []byte(c.text), crew(), nil)
 			}
 		})
 	}

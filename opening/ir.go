@@ -1,6 +1,9 @@
 package opening
 
-import "encoding/json"
+import (
+	"encoding/json"
+	"strings"
+)
 
 // Opening is the intermediate form that every syntax compiles to: what the
 // file says, with defaults written out and templates still in place. Nodes and
@@ -29,10 +32,10 @@ type Policy struct {
 	ConfirmExternal bool `json:"confirm_external,omitempty"`
 }
 
-// Node is one use of an agent.
+// Node is one use of an agent or of another opening.
 type Node struct {
 	ID string `json:"id"`
-	// Use is agent:<name>[@<variant>].
+	// Use is agent:<name>[@<variant>] or opening:<name>.
 	Use string `json:"use"`
 	// With is a map in canonical JSON; strings in it may hold templates.
 	With         json.RawMessage `json:"with,omitempty"`
@@ -42,9 +45,19 @@ type Node struct {
 	Tags         []string        `json:"tags,omitempty"`
 }
 
-// Ref is the node's agent without the scheme, as it stands in topics and in
-// traces: writer or writer@variant.
-func (n Node) Ref() string { return n.Use[len("agent:"):] }
+// Ref is what the node uses as it stands in topics and in traces: writer or
+// writer@variant for an agent, opening:letter for an opening.
+func (n Node) Ref() string { return strings.TrimPrefix(n.Use, "agent:") }
+
+// Nested gives the name of the opening that the node uses, "" when it uses an
+// agent.
+func (n Node) Nested() string {
+	name, ok := strings.CutPrefix(n.Use, "opening:")
+	if !ok {
+		return ""
+	}
+	return name
+}
 
 // Retry says how often and when a node is tried again after a retryable
 // failure or a timeout. The wait before attempt n+1 is InitialMS ×

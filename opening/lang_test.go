@@ -212,21 +212,30 @@ func TestProblemsJSON(t *testing.T) {
 	}
 }
 
-// TestPrintRoundTrip prints random openings as YAML and as IR, and reads both
-// back.
+// TestPrintRoundTrip prints random openings in both forms and as IR, and reads
+// all of them back.
 func TestPrintRoundTrip(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		o := drawOpening(t)
 		ir := string(o.IR())
-		text := o.YAML()
-		back, err := Parse("x.yaml", text)
-		if err != nil {
-			t.Fatalf("%v\n%s", err.(Problems).Text(), text)
+		for _, to := range []Syntax{YAML, Brace} {
+			text, err := o.Print(to)
+			if err != nil {
+				t.Fatal(err)
+			}
+			back, err := Parse("x", text)
+			if err != nil {
+				t.Fatalf("%v\n%s", err.(Problems).Text(), text)
+			}
+			if got := string(back.IR()); got != ir {
+				t.Fatalf("printed\n%s\ngot  %s\nwant %s", text, got, ir)
+			}
+			if got := SyntaxOf("x", text); got != to {
+				t.Fatalf("taken for %s:\n%s", got, text)
+			}
 		}
-		if got := string(back.IR()); got != ir {
-			t.Fatalf("printed\n%s\ngot  %s\nwant %s", text, got, ir)
-		}
-		if back, err = ParseIR([]byte(ir)); err != nil || string(back.IR()) != ir {
+		back, err := ParseIR([]byte(ir))
+		if err != nil || string(back.IR()) != ir {
 			t.Fatalf("the IR does not read back: %v\n%s", err, ir)
 		}
 	})
@@ -245,13 +254,16 @@ func drawOpening(t *rapid.T) *Opening {
 	o.Policy = Policy{
 		BudgetTokens: rapid.Int64Range(0, 1<<53).Draw(t, "tokens"),
 		BudgetUSD:    rapid.Float64Range(0.01, 100).Draw(t, "usd"), ConfirmExternal: rapid.Bool().Draw(t, "confirm"),
+		TimeoutMS: rapid.SampledFrom([]int64{0, 1, 999, 1000, 90_000, 3_600_000, 604_800_000}).Draw(t, "timeout"),
 	}
 	for i := range o.Nodes {
+		o.Nodes[i].Use = rapid.SampledFrom([]string{"agent:echo", "agent:echo@1.2.0-rc.1", "opening:letter"}).Draw(t, "use")
+		o.Nodes[i].TimeoutMS = rapid.Int64Range(0, 100_000).Draw(t, "node timeout")
 		if o.Nodes[i].Retry != nil {
 			o.Nodes[i].Retry.Jitter = rapid.Float64Range(0, 1).Draw(t, "jitter")
 		}
 		s := strings.ReplaceAll(text.Draw(t, "with"), "{{", "{")
-		o.Nodes[i].With = mustJSON(map[string]any{"a": s, "b": []any{1.5, nil, true, "{{params.x}}", map[string]any{s: 1}}})
+		o.Nodes[i].With = mustJSON(map[string]any{"a": s, "retry": 1e-7, "b": []any{1.5, nil, true, "{{params.x}}", map[string]any{s: 1}}})
 		if strings.Contains(s, "{{") || len(s) > maxKeyBytes {
 			o.Nodes[i].With = nil
 		}
@@ -273,7 +285,7 @@ func drawOpening(t *rapid.T) *Opening {
 // FuzzParse takes any bytes. Nothing may panic, what is wrong must be fit to be
 // shown, and what is right must print back to the same IR.
 func FuzzParse(f *testing.F) {
-	for _, pattern := range []string{"good/*.yaml", "bad/*.yaml"} {
+	for _, pattern := range []string{"good/*.yaml", "bad/*.yaml", "printed/*.opening", "bad/*.opening"} {
 		for _, path := range files(f, pattern) {
 			data, err := os.ReadFile(path)
 			if err != nil {
@@ -292,11 +304,14 @@ func FuzzParse(f *testing.F) {
 			return
 		}
 		ir := string(o.IR())
-		back, err := Parse("printed.yaml", o.YAML())
-		if err != nil || string(back.IR()) != ir {
-			t.Fatalf("%v\n%s\n%s", err, o.YAML(), ir)
+		for _, text := range [][]byte{o.YAML(), o.Brace()} {
+			back, err := Parse("printed", text)
+			if err != nil || string(back.IR()) != ir {
+				t.Fatalf("%v\n%s\n%s", err, text, ir)
+			}
 		}
-		if back, err = ParseIR([]byte(ir)); err != nil || string(back.IR()) != ir {
+		back, err := ParseIR([]byte(ir))
+		if err != nil || string(back.IR()) != ir {
 			t.Fatalf("the IR does not read back: %v\n%s", err, ir)
 		}
 	})

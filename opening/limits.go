@@ -7,6 +7,7 @@ import "time"
 const (
 	maxSource     = 1 << 20 // bytes of a file
 	maxIndicators = 1 << 16 // characters that can start a YAML token
+	maxTokens     = 1 << 16 // of the brace form
 	maxDepth      = 32      // nesting of maps and lists
 	maxKeyBytes   = 128     // one key of a map
 	maxMapKeys    = 1000    // keys of one block map: the parser copies them n²/2 times

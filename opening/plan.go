@@ -44,12 +44,12 @@ type Plan struct {
 	Digests map[string]string // by reference, of the manifests
 }
 
-// Parse reads an opening in YAML and checks what can be checked without its
-// agents and parameters. name stands in front of every problem; the error is
-// [Problems].
+// Parse reads an opening in either form and checks what can be checked without
+// its agents and parameters. name stands in front of every problem; the error
+// is [Problems].
 func Parse(name string, data []byte) (*Opening, error) {
 	src := newSource(name)
-	t := parseYAML(src, data)
+	t := parse(src, name, data)
 	if t == nil {
 		return nil, src.err()
 	}
@@ -62,12 +62,12 @@ func Parse(name string, data []byte) (*Opening, error) {
 	return o, nil
 }
 
-// Load reads an opening in YAML, fills in params (a JSON map; empty means
+// Load reads an opening in either form, fills in params (a JSON map; empty means
 // none) and checks all of it against the agents of cat. The error is
 // [Problems] and holds everything that is wrong.
 func Load(name string, data []byte, cat Catalog, params json.RawMessage) (*Plan, error) {
 	src := newSource(name)
-	t := parseYAML(src, data)
+	t := parse(src, name, data)
 	if t == nil {
 		return nil, src.err()
 	}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+	"unicode/utf16"
 )
 
 // YAML prints the opening as a file that Parse reads back to the same IR. One
@@ -89,7 +90,7 @@ func (p *printer) node(n Node) {
 		p.line("    with: %s", flow(n.With))
 	}
 	if n.Retry != nil {
-		p.line("    retry: %s", flow(mustJSON(n.Retry)))
+		p.line("    retry: %s", flow(n.Retry.brief()))
 	}
 	p.number("    ", "timeout_ms", float64(n.TimeoutMS))
 	p.number("    ", "budget_tokens", float64(n.BudgetTokens))
@@ -111,13 +112,42 @@ func (p *printer) exprs(key string, exprs []Expr) {
 
 // flow writes canonical JSON as YAML on one line: keys and strings that need no
 // quotes have none.
-func flow(raw json.RawMessage) string {
-	src := newSource("flow")
+func flow(raw json.RawMessage) string { return string(appendFlow(nil, mustTree(raw))) }
+
+// mustTree reads JSON of our own.
+func mustTree(raw json.RawMessage) *tree {
+	src := newSource("json")
 	t := parseJSON(src, raw)
 	if t == nil {
 		panic("opening: internal error: " + src.problems.Error())
 	}
-	return string(appendFlow(nil, t))
+	return t
+}
+
+// brief gives the retry with what the reader would fill in left out.
+func (r *Retry) brief() json.RawMessage {
+	var b struct {
+		MaxAttempts int      `json:"max_attempts"`
+		InitialMS   *int64   `json:"initial_ms,omitempty"`
+		MaxMS       *int64   `json:"max_ms,omitempty"`
+		Multiplier  *float64 `json:"multiplier,omitempty"`
+		Jitter      *float64 `json:"jitter,omitempty"`
+	}
+	b.MaxAttempts = r.MaxAttempts
+	if r.InitialMS != defaultInitialMS || r.MaxMS != defaultMaxMS {
+		b.InitialMS, b.MaxMS = &r.InitialMS, &r.MaxMS
+	}
+	if r.Multiplier != defaultMultiplier {
+		b.Multiplier = &r.Multiplier
+	}
+	if r.Jitter != defaultJitter {
+		b.Jitter = &r.Jitter
+	}
+	raw, err := json.Marshal(b)
+	if err != nil {
+		panic("opening: internal error: " + err.Error())
+	}
+	return raw
 }
 
 // appendFlow is flow for a tree.
@@ -190,6 +220,29 @@ func quoteYAML(s string) string {
 			fmt.Fprintf(&b, `\u%04x`, r)
 		default:
 			fmt.Fprintf(&b, `\U%08x`, r)
+		}
+	}
+	b.WriteByte('"')
+	return b.String()
+}
+
+// quoteJSON writes s in double quotes as JSON does, with escapes for everything
+// that is not seen.
+func quoteJSON(s string) string {
+	var b strings.Builder
+	b.WriteByte('"')
+	for _, r := range s {
+		switch {
+		case r == '"' || r == '\\':
+			b.WriteString(`\` + string(r))
+		case r == '\n':
+			b.WriteString(`\n`)
+		case strconv.IsPrint(r):
+			b.WriteRune(r)
+		default:
+			for _, unit := range utf16.AppendRune(nil, r) {
+				fmt.Fprintf(&b, `\u%04x`, unit)
+			}
 		}
 	}
 	b.WriteByte('"')

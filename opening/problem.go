@@ -22,6 +22,7 @@ const (
 	codeFeature   = "yaml.feature"   // YAML that openings do not use
 	codeEmpty     = "yaml.empty"     // nothing in the file
 	codeNumber    = "yaml.number"    // a number that JSON cannot keep
+	codeBrace     = "brace.syntax"   // not the brace form
 	codeUnknown   = "key.unknown"    //
 	codeMissing   = "key.missing"    //
 	codeDuplicate = "duplicate"      // a key or a node id that comes twice

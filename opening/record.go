@@ -96,6 +96,7 @@ type (
 		ExitCode      uint32      `json:"exit_code,omitempty"`
 		Micros        int64       `json:"us,omitempty"`
 		Digest        string      `json:"digest,omitempty"`
+		Caps          string      `json:"caps,omitempty"`
 		Usage         *rmp.Usage  `json:"usage,omitempty"`
 		Budget        *rmp.Budget `json:"budget,omitempty"`
 		Hostcalls     []Hostcall  `json:"hostcalls,omitempty"`
@@ -135,6 +136,7 @@ type (
 		OutputHash string                     `json:"output_hash,omitempty"`
 		Error      *rmp.AgentError            `json:"error,omitempty"`
 		Reason     string                     `json:"reason,omitempty"`
+		ReusedFrom *Reused                    `json:"reused_from,omitempty"`
 		attemptRecord
 	}
 

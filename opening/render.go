@@ -161,13 +161,25 @@ func (r *ReplayReport) Text() string {
 		if n.Why != "" {
 			b.WriteString(": " + n.Why)
 		}
+		if n.Changed != nil {
+			fmt.Fprintf(&b, ", as %s in place of %s", shortHash(n.Changed.Present), shortHash(n.Changed.Recorded))
+		}
 		b.WriteString("\n")
+		if len(n.Opening) > 0 {
+			b.WriteString("  the opening tells it something else now:\n")
+		}
+		for _, l := range n.Opening {
+			b.WriteString("    " + l + "\n")
+		}
 		for _, d := range n.Differences {
 			fmt.Fprintf(&b, "  %s: %s\n", d.Kind, d.Summary)
 			for _, l := range d.Lines {
 				b.WriteString("    " + l + "\n")
 			}
 		}
+	}
+	if r.First != nil {
+		fmt.Fprintf(&b, "first: %s\n", r.First)
 	}
 	fmt.Fprintf(&b, "%s: %d identical, %d different, %d not replayable\n",
 		visible(r.OpeningName), r.Identical, r.Different, r.NotReplayable)

@@ -2,8 +2,10 @@ package opening
 
 import (
 	"context"
-	"encoding/json"
+	"errors"
 	"fmt"
+	"runtime"
+	"strings"
 	"sync"
 	"time"
 
@@ -12,62 +14,53 @@ import (
 	"github.com/runloop-os/runloop/rmp"
 )
 
-// ReplayOptions choose what of a trace is run again.
+// ReplayOptions choose what of a trace is run again, and with which code.
 type ReplayOptions struct {
 	// Until limits the replay to a node and those that it depends on.
 	Until string
 	// Node limits the replay to one node.
 	Node string
-	// MaxParallel is how many nodes run at once; 0 is one.
+	// MaxParallel is how many nodes run at once; 0 is the number of processors.
 	MaxParallel int
+	// Present gives the digest of the agent that a reference stands for now. A
+	// replay under other code than the recorded is refused with [OtherCode].
+	// Nil looks at no digest before it runs.
+	Present func(ref string) (digest string, err error)
+	// Changed says for which references other code is what is wanted: it is
+	// noted, and is no difference by itself. Nil means for none.
+	Changed func(ref string) bool
+	// Plan, when not nil, is the opening as it is now, with the parameters of the
+	// run: nodes are told what it would tell them, and a node that would not run
+	// now, or would and did not, is a difference.
+	Plan *Plan
 }
 
-// Verdict is what a replay says of a node.
-type Verdict string
-
-// The verdicts.
-const (
-	Identical     Verdict = "identical"
-	Different     Verdict = "different"
-	NotReplayable Verdict = "not replayable"
-)
-
-// Kinds of differences.
-const (
-	DiffDigest    = "digest"    // another version of the agent ran
-	DiffHostcalls = "hostcalls" // the agent asked for something else
-	DiffStatus    = "status"    // it ended otherwise
-	DiffOutputs   = "outputs"   // it gave something else
-)
-
-// ReplayReport says how a replay compares with what was recorded. Nodes are in
-// the order of the file; those that never ran are left out.
-type ReplayReport struct {
-	TraceID       string       `json:"trace_id"`
-	OpeningName   string       `json:"opening_name"`
-	Nodes         []NodeReplay `json:"nodes"`
-	Identical     int          `json:"identical"`
-	Different     int          `json:"different"`
-	NotReplayable int          `json:"not_replayable"`
+// OtherCode refuses a replay: agents are others than those that ran.
+type OtherCode struct {
+	TraceID string
+	Agents  []ChangedAgent
 }
 
-// Same reports whether nothing that was run again differed.
-func (r *ReplayReport) Same() bool { return r.Different == 0 }
-
-// NodeReplay compares one node.
-type NodeReplay struct {
-	Node        string       `json:"node"`
-	Agent       string       `json:"agent"`
-	Verdict     Verdict      `json:"verdict"`
-	Why         string       `json:"why,omitempty"` // it is not replayable
-	Differences []Difference `json:"differences,omitempty"`
+// ChangedAgent is an agent whose code is not the recorded one. The digests are
+// those of bundles, in hex.
+type ChangedAgent struct {
+	Ref      string `json:"ref"`
+	Recorded string `json:"recorded"`
+	Present  string `json:"present"`
 }
 
-// Difference is one thing that was not as recorded.
-type Difference struct {
-	Kind    string   `json:"kind"`
-	Summary string   `json:"summary"`
-	Lines   []string `json:"lines,omitempty"` // of outputs, in the form of a diff
+// String names both digests.
+func (c ChangedAgent) String() string {
+	return fmt.Sprintf("agent %s was %s and is %s", visible(c.Ref), visible(c.Recorded), visible(c.Present))
+}
+
+// Error names every agent with both of its digests.
+func (e *OtherCode) Error() string {
+	parts := make([]string, len(e.Agents))
+	for i, a := range e.Agents {
+		parts[i] = a.String()
+	}
+	return fmt.Sprintf("replay %s: the code is not what ran: %s", visible(e.TraceID), strings.Join(parts, "; "))
 }
 
 // replayTimeout is for attempts that were told of no deadline or of a shorter
@@ -76,15 +69,14 @@ const replayTimeout = 30 * time.Second
 
 // Replay runs the attempts of a trace again through exec, each with the inputs
 // and the answers that were recorded, and compares. It records and reports
-// nothing. An agent that is to be tried in place of the recorded one is the
-// executor's business. An error means that there is nothing to run, or that
-// ctx ended.
+// nothing. An error means that there is nothing to run, that other code would
+// run than is wanted ([*OtherCode], and [ErrUnknownAgent] for an agent that is
+// gone), or that ctx ended.
 //
-// Requests name no digest: a changed agent is to be compared, not refused. Of
-// an error the code and the exit status must be the same, but not the message,
-// and of the outputs all. What never reached an agent, was stopped from outside
-// or has an incomplete tape cannot be compared, and is said to be so rather
-// than counted as identical.
+// Of an error the code and the exit status must be the same, but not the
+// message, and of the outputs all. What never reached an agent, was stopped
+// from outside or has an incomplete tape cannot be compared, and is said to be
+// so rather than counted as identical.
 func Replay(
 	ctx context.Context, t *Trace, exec Executor, opt ReplayOptions,
 ) (*ReplayReport, error) {
@@ -92,54 +84,56 @@ func Replay(
 	if err != nil {
 		return nil, err
 	}
-	chosen, err := t.choose(opt)
+	if t.Redacted {
+		return nil, fmt.Errorf("replay %s: its values were redacted, so that nothing is left to run with", t.TraceID)
+	}
+	o, err := ParseIR(t.OpeningIR)
+	if err != nil {
+		return nil, err
+	}
+	wanted := opt.wanted(o)
+	chosen, err := t.choose(wanted, opt)
 	if err != nil {
 		return nil, fmt.Errorf("replay %s: %w", t.TraceID, err)
+	}
+	if err := opt.checkCode(t, chosen); err != nil {
+		return nil, err
 	}
 	rep := &ReplayReport{
 		TraceID: t.TraceID, OpeningName: t.OpeningName, Nodes: make([]NodeReplay, len(chosen)),
 	}
-	p := &replayer{trace: t, id: id, exec: exec}
-	places := make(chan struct{}, max(opt.MaxParallel, 1))
-	var wg sync.WaitGroup
-	for i, n := range chosen {
-		places <- struct{}{}
-		wg.Go(func() {
-			rep.Nodes[i] = p.node(ctx, n)
-			<-places
-		})
+	p := &replayer{trace: t, id: id, exec: exec, opt: opt}
+	if opt.Plan != nil {
+		p.now = t.against(opt.Plan)
 	}
-	wg.Wait()
+	p.all(ctx, chosen, rep.Nodes)
+	if p.now != nil {
+		rep.Nodes = append(rep.Nodes, p.now.fresh(wanted)...)
+	}
 	if ctx.Err() != nil {
 		return nil, fmt.Errorf("replay %s: %w", t.TraceID, context.Cause(ctx))
 	}
-	for _, n := range rep.Nodes {
-		switch n.Verdict {
-		case Identical:
-			rep.Identical++
-		case Different:
-			rep.Different++
-		default:
-			rep.NotReplayable++
-		}
+	if opt.Plan != nil {
+		o = opt.Plan.Opening
 	}
+	rep.count(o)
 	return rep, nil
 }
 
-// choose lists the nodes to run again.
-func (t *Trace) choose(opt ReplayOptions) ([]*TraceNode, error) {
-	wanted := func(string) bool { return true }
+// wanted says which nodes the options choose.
+func (opt ReplayOptions) wanted(o *Opening) func(id string) bool {
 	switch {
 	case opt.Node != "":
-		wanted = func(id string) bool { return id == opt.Node }
+		return func(id string) bool { return id == opt.Node }
 	case opt.Until != "":
-		o, err := ParseIR(t.OpeningIR)
-		if err != nil {
-			return nil, err
-		}
 		needed := o.ancestors(opt.Until)
-		wanted = func(id string) bool { return needed[id] }
+		return func(id string) bool { return needed[id] }
 	}
+	return func(string) bool { return true }
+}
+
+// choose lists the nodes to run again.
+func (t *Trace) choose(wanted func(id string) bool, opt ReplayOptions) ([]*TraceNode, error) {
 	var out []*TraceNode
 	named := opt.Node == "" && opt.Until == ""
 	for i := range t.Nodes {
@@ -153,7 +147,7 @@ func (t *Trace) choose(opt ReplayOptions) ([]*TraceNode, error) {
 		return nil, fmt.Errorf("the trace has no node %s", quote(opt.Node+opt.Until))
 	}
 	if len(out) == 0 {
-		return nil, fmt.Errorf("none of its nodes ran, so there is nothing to replay")
+		return nil, errors.New("none of its nodes ran, so there is nothing to replay")
 	}
 	return out, nil
 }
@@ -177,11 +171,62 @@ func (o *Opening) ancestors(id string) map[string]bool {
 	return found
 }
 
+// checkCode refuses agents that are not there, or not the recorded ones and
+// not meant to be others.
+func (opt ReplayOptions) checkCode(t *Trace, nodes []*TraceNode) error {
+	if opt.Present == nil {
+		return nil
+	}
+	refused := &OtherCode{TraceID: t.TraceID}
+	seen := map[ChangedAgent]bool{}
+	for _, n := range nodes {
+		if n.FinalAttempt.notReplayable() != "" {
+			continue
+		}
+		c := ChangedAgent{Ref: n.Agent, Recorded: n.FinalAttempt.Digest}
+		var err error
+		if c.Present, err = opt.Present(n.Agent); err != nil {
+			return fmt.Errorf("replay %s: agent %s: %w", t.TraceID, visible(n.Agent), err)
+		}
+		if c.Present != c.Recorded && !opt.mayChange(n.Agent) && !seen[c] {
+			seen[c] = true
+			refused.Agents = append(refused.Agents, c)
+		}
+	}
+	if len(refused.Agents) > 0 {
+		return refused
+	}
+	return nil
+}
+
+// mayChange reports whether other code is wanted for a reference.
+func (opt ReplayOptions) mayChange(ref string) bool { return opt.Changed != nil && opt.Changed(ref) }
+
 // replayer runs attempts of one trace again.
 type replayer struct {
 	trace *Trace
 	id    uuid.UUID
 	exec  Executor
+	opt   ReplayOptions
+	now   *present // nil: the opening is the recorded one
+}
+
+// all runs nodes again, several at a time, and returns when none runs any more.
+func (p *replayer) all(ctx context.Context, nodes []*TraceNode, out []NodeReplay) {
+	parallel := p.opt.MaxParallel
+	if parallel <= 0 {
+		parallel = runtime.GOMAXPROCS(0)
+	}
+	places := make(chan struct{}, parallel)
+	var wg sync.WaitGroup
+	for i, n := range nodes {
+		places <- struct{}{}
+		wg.Go(func() {
+			out[i] = p.node(ctx, n)
+			<-places
+		})
+	}
+	wg.Wait()
 }
 
 // node runs one node again and compares.
@@ -192,15 +237,35 @@ func (p *replayer) node(ctx context.Context, n *TraceNode) NodeReplay {
 		out.Verdict = NotReplayable
 		return out
 	}
+	if p.now != nil {
+		if why := p.now.misfit(n); why != "" {
+			out.Verdict = Different
+			out.Differences = []Difference{{Kind: DiffOpening, Summary: why}}
+			return out
+		}
+	}
 	limit := max(time.Duration(a.Budget.DeadlineMillis)*time.Millisecond, replayTimeout)
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
-	resp := p.exec.Execute(ctx, &Request{
+	req := &Request{
 		Ref: n.Agent, Node: n.NodeID, Attempt: a.Attempt,
 		TraceID: p.id, OpeningID: p.trace.OpeningID, Seed: p.trace.Seed,
 		With: a.With, Inputs: a.Inputs, Budget: a.Budget,
 		Mode: rmp.ModeReplay, Tape: a.Hostcalls,
-	}, deaf{})
+	}
+	if from := a.ReusedFrom; from != nil { // it saw the names of the run that it comes from
+		if id, err := parseTraceName(from.Trace); err == nil {
+			req.TraceID, req.OpeningID = id, from.OpeningID
+		}
+	}
+	if p.now != nil {
+		out.Opening = p.now.request(n, req)
+	}
+	mayChange := p.opt.mayChange(n.Agent)
+	if p.opt.Present != nil && !mayChange {
+		req.Digest = a.Digest // it may have been changed since it was looked at
+	}
+	resp := p.exec.Execute(ctx, req, deaf{})
 	if resp == nil {
 		resp = failure(codeHost, false, "the executor gave no answer")
 	}
@@ -208,10 +273,7 @@ func (p *replayer) node(ctx context.Context, n *TraceNode) NodeReplay {
 		out.Verdict, out.Why = NotReplayable, "the agent could not be run: "+describeError(resp.Error)
 		return out
 	}
-	out.Differences = compare(a, resp)
-	if out.Verdict = Identical; len(out.Differences) > 0 {
-		out.Verdict = Different
-	}
+	out.compare(a, resp, mayChange)
 	return out
 }
 
@@ -238,71 +300,4 @@ func (a *Attempt) notReplayable() string {
 		return "it never reached an agent: " + describeError(a.Error)
 	}
 	return ""
-}
-
-// compare lists what is not as recorded, the cause before what it causes.
-func compare(a *Attempt, resp *Response) []Difference {
-	var out []Difference
-	add := func(kind string, lines []string, format string, args ...any) {
-		out = append(out, Difference{Kind: kind, Summary: fmt.Sprintf(format, args...), Lines: lines})
-	}
-	if resp.Digest != a.Digest {
-		add(DiffDigest, nil, "the agent was %s and is %s", shortHash(a.Digest), shortHash(resp.Digest))
-	}
-	if d := resp.Diverged; d != nil {
-		add(DiffHostcalls, nil, "call %d was %s and is %s",
-			d.Index+1, d.Want.describe(), d.Got.describe())
-	}
-	before := ending(a.Status, a.Error, a.ExitCode)
-	if after := ending(resp.Status, resp.Error, resp.ExitCode); before != after {
-		add(DiffStatus, nil, "it ended with %s and now ends with %s", before, after)
-	}
-	if resp.Status != rmp.StatusOK || a.Status != rmp.StatusOK {
-		return out
-	}
-	now := canonicalPorts(resp)
-	if now.Status != rmp.StatusOK {
-		add(DiffOutputs, nil, "%s", describeError(now.Error))
-	} else if outputHash(now.Ports) != a.OutputHash {
-		lines := jsonDiff(mustJSON(a.Outputs), mustJSON(now.Ports))
-		add(DiffOutputs, lines, "the outputs differ")
-	}
-	return out
-}
-
-// ending puts the end of an attempt into words. Messages may hold times and
-// the like, so only codes are compared.
-func ending(status string, err *rmp.AgentError, exit uint32) string {
-	if status == rmp.StatusOK || err == nil {
-		return visible(status)
-	}
-	return fmt.Sprintf("%s (%s, exit status %d)", visible(status), visible(err.Code), exit)
-}
-
-// shortHash is enough of a digest to tell it from another.
-func shortHash(s string) string {
-	if len(s) > 12 {
-		s = s[:12]
-	}
-	return visible(s)
-}
-
-// maxCallShown is how much of a hostcall a line repeats.
-const maxCallShown = 160
-
-// describe gives a hostcall on one line.
-func (h *Hostcall) describe() string {
-	if h == nil {
-		return "no call"
-	}
-	return visible(h.Op) + " " + shorten(h.Args, maxCallShown)
-}
-
-// shorten gives JSON as text for a line.
-func shorten(raw json.RawMessage, most int) string {
-	text := string(raw)
-	if len(text) > most {
-		return visible(toWhole(text[:most])) + "…"
-	}
-	return visible(text)
 }

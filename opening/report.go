@@ -100,7 +100,7 @@ func (r *runner) settled(i int) {
 func (r *runner) recordOf(a *attempt) attemptRecord {
 	rec := attemptRecord{
 		AttemptStatus: a.resp.Status, ExitCode: a.resp.ExitCode, Micros: a.resp.Micros,
-		Digest: a.resp.Digest, Usage: &a.resp.Usage, Budget: &a.req.Budget,
+		Digest: a.resp.Digest, Caps: a.resp.Caps, Usage: &a.resp.Usage, Budget: &a.req.Budget,
 		Hostcalls: a.resp.Tape, TapeCut: a.resp.TapeCut, Ladder: r.ladder[r.told:],
 	}
 	r.told = len(r.ladder)
@@ -273,7 +273,8 @@ func (a *attempt) trace() *Attempt {
 	out := &Attempt{
 		Attempt: a.req.Attempt, Status: a.resp.Status, With: a.req.With, Inputs: a.req.Inputs,
 		Outputs: a.resp.Ports, OutputHash: outputHash(a.resp.Ports), Error: a.resp.Error,
-		ExitCode: a.resp.ExitCode, Digest: a.resp.Digest, Micros: a.resp.Micros,
+		ExitCode: a.resp.ExitCode, Digest: a.resp.Digest, Caps: a.resp.Caps,
+		TSMillis: a.begun.UnixMilli(), Micros: a.resp.Micros,
 		Usage: a.resp.Usage, Budget: a.req.Budget, Hostcalls: a.resp.Tape, TapeCut: a.resp.TapeCut,
 	}
 	if out.Hostcalls == nil {

@@ -6,9 +6,9 @@ import (
 	"unicode/utf8"
 )
 
-// readText checks that data is text of a size and shape that is safe to hand
-// to a YAML parser, and gives it with one kind of line break. It reports what
-// is wrong and gives ok = false otherwise.
+// readText checks that data is text of a size that is safe to look at, and
+// gives it with one kind of line break. It reports what is wrong and gives
+// ok = false otherwise.
 func readText(src *source, data []byte) (text string, ok bool) {
 	if len(data) > maxSource {
 		src.add(position{1, 1}, codeSize, "the file has %d bytes; an opening may have %d",
@@ -26,16 +26,24 @@ func readText(src *source, data []byte) (text string, ok bool) {
 		src.add(posOf(text, i), codeText, "this is not a text file: it holds %s", what)
 		return "", false
 	}
-	if n := countIndicators(text); n > maxIndicators {
-		src.add(position{1, 1}, codeSize, "the file is too large: "+
-			"it may hold %d of YAML's special characters and line ends, and has %d", maxIndicators, n)
-		return "", false
-	}
 	return text, true
 }
 
+// fewIndicators checks that text has a shape that is safe to hand to a YAML
+// parser, and reports when it has not.
+func fewIndicators(src *source, text string) bool {
+	n := countIndicators(text)
+	if n > maxIndicators {
+		src.add(position{1, 1}, codeSize, "the file is too large: "+
+			"it may hold %d of YAML's special characters and line ends, and has %d", maxIndicators, n)
+	}
+	return n <= maxIndicators
+}
+
 // findControl gives the offset of the first character that YAML does not
-// allow in a file (section 5.1), and what it is, or -1.
+// allow in a file (section 5.1), or that makes a file read otherwise than it
+// is (the controls of Unicode's bidirectional algorithm that reorder what
+// follows), and what it is, or -1.
 func findControl(text string) (int, string) {
 	for i, r := range text {
 		switch {
@@ -44,6 +52,9 @@ func findControl(text string) (int, string) {
 		case r == '\n' || r == '\t' || r >= ' ' && r < 0x7f:
 		case r < 0xa0 && r != 0x85, r == 0xfeff, r == 0xfffe, r == 0xffff:
 			return i, "the control character " + strings.Trim(quote(string(r)), `"`)
+		case r >= 0x202a && r <= 0x202e, r >= 0x2066 && r <= 0x2069:
+			return i, "the invisible character " + strings.Trim(quote(string(r)), `"`) +
+				", which reorders the text after it; write it as that escape, in double quotes"
 		}
 	}
 	return -1, ""

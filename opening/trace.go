@@ -29,6 +29,20 @@ type Trace struct {
 	Status    Status `json:"status"`
 	Success   bool   `json:"success"`
 	Reason    string `json:"reason,omitempty"` // why it is not a success
+	// Redacted says that values were replaced by commitments to them, so that
+	// the hashes of values are those of the originals.
+	Redacted bool `json:"redacted,omitempty"`
+}
+
+// RanAgents gives the digests of the agents that ran, by reference.
+func (t *Trace) RanAgents() map[string]string {
+	ran := map[string]string{}
+	for _, n := range t.Nodes {
+		if a := n.FinalAttempt; a != nil && a.Digest != "" {
+			ran[n.Agent] = a.Digest
+		}
+	}
+	return ran
 }
 
 // TraceNode is what became of one node.
@@ -55,11 +69,24 @@ type Attempt struct {
 	Error      *rmp.AgentError `json:"error"`
 	ExitCode   uint32          `json:"exit_code"`
 	Digest     string          `json:"digest,omitempty"` // of the manifest that ran
+	Caps       string          `json:"caps,omitempty"`   // digest of the capabilities it had
+	TSMillis   int64           `json:"ts_ms,omitempty"`  // when it began
 	Micros     int64           `json:"us"`
 	Usage      rmp.Usage       `json:"usage"`
 	Budget     rmp.Budget      `json:"budget"` // what the agent was told it may spend
 	Hostcalls  []Hostcall      `json:"hostcalls"`
 	TapeCut    bool            `json:"tape_cut,omitempty"`
+	// ReusedFrom says that a fork took the attempt over from an earlier run.
+	ReusedFrom *Reused `json:"reused_from,omitempty"`
+}
+
+// Reused names the step of an earlier run that a fork took over: where it ran,
+// which for a fork of a fork is not the run that was forked. The seed is the
+// same in all of them.
+type Reused struct {
+	Trace     string `json:"trace"` // trace:<uuid>
+	Node      string `json:"node"`
+	OpeningID string `json:"opening_id"`
 }
 
 // TraceState is a state as traces spell it: its name or, for a failed node,

@@ -30,10 +30,19 @@ func (t *Trace) JSON() json.RawMessage { return mustJSON(t) }
 
 // TraceUUID reads the id of the trace.
 func (t *Trace) TraceUUID() (uuid.UUID, error) {
-	text, ok := strings.CutPrefix(t.TraceID, "trace:")
+	id, err := parseTraceName(t.TraceID)
+	if err != nil {
+		return uuid.UUID{}, fmt.Errorf("%w: %w", ErrTrace, err)
+	}
+	return id, nil
+}
+
+// parseTraceName reads what traceName gave.
+func parseTraceName(name string) (uuid.UUID, error) {
+	text, ok := strings.CutPrefix(name, "trace:")
 	id, err := uuid.Parse(text)
 	if !ok || err != nil || len(text) != 36 {
-		return uuid.UUID{}, fmt.Errorf("%w: %s is not trace:<uuid>", ErrTrace, quote(t.TraceID))
+		return uuid.UUID{}, fmt.Errorf("%s is not trace:<uuid>", quote(name))
 	}
 	return id, nil
 }
@@ -107,7 +116,7 @@ func (t *Trace) check() error {
 	if err != nil {
 		return fmt.Errorf("its opening: %w", err)
 	}
-	if t.OpeningIR = o.IR(); hashHex(t.OpeningIR) != t.OpeningIRHash {
+	if t.OpeningIR = o.IR(); !t.Redacted && hashHex(t.OpeningIR) != t.OpeningIRHash {
 		return errors.New("opening_ir_hash is not the hash of opening_ir")
 	}
 	if t.OpeningID != OpeningID(t.OpeningIRHash) || t.OpeningName != o.Name {
@@ -128,7 +137,7 @@ func (t *Trace) check() error {
 		return fmt.Errorf("it has %d nodes, its opening %d", len(t.Nodes), len(o.Nodes))
 	}
 	for i := range t.Nodes {
-		if err := t.Nodes[i].check(o.Nodes[i]); err != nil {
+		if err := t.Nodes[i].check(o.Nodes[i], t.Redacted); err != nil {
 			return fmt.Errorf("node %s: %w", quote(t.Nodes[i].NodeID), err)
 		}
 	}
@@ -139,7 +148,7 @@ func (t *Trace) check() error {
 }
 
 // check holds a node against the same node of the opening.
-func (n *TraceNode) check(node Node) error {
+func (n *TraceNode) check(node Node, redacted bool) error {
 	if n.NodeID != node.ID || n.Agent != node.Ref() {
 		return fmt.Errorf("the opening has %s with agent %s here", quote(node.ID), quote(node.Ref()))
 	}
@@ -152,7 +161,7 @@ func (n *TraceNode) check(node Node) error {
 	case a == nil:
 		return nil
 	}
-	if err := a.check(); err != nil {
+	if err := a.check(redacted); err != nil {
 		return err
 	}
 	if n.State.State == Succeeded && a.Status != rmp.StatusOK {
@@ -161,8 +170,9 @@ func (n *TraceNode) check(node Node) error {
 	return nil
 }
 
-// check looks at what went into an attempt and what came out of it.
-func (a *Attempt) check() error {
+// check looks at what went into an attempt and what came out of it. The hash of
+// redacted outputs is that of the originals.
+func (a *Attempt) check(redacted bool) error {
 	if a.Attempt < 1 || a.Attempt > maxLostAttempts {
 		return fmt.Errorf("there is no attempt %d", a.Attempt)
 	}
@@ -189,8 +199,13 @@ func (a *Attempt) check() error {
 			return fmt.Errorf("output %s: %w", quote(port), err)
 		}
 	}
-	if outputHash(a.Outputs) != a.OutputHash {
+	if !redacted && outputHash(a.Outputs) != a.OutputHash {
 		return errors.New("output_hash is not the hash of the outputs")
+	}
+	if r := a.ReusedFrom; r != nil {
+		if _, err := parseTraceName(r.Trace); err != nil {
+			return fmt.Errorf("reused_from: %w", err)
+		}
 	}
 	for i := range a.Hostcalls {
 		if err := a.Hostcalls[i].check(); err != nil {

@@ -78,6 +78,7 @@ func TestTraceRoundTrip(t *testing.T) {
 	tr := bookTrace(t)
 	for i := range tr.Nodes { // the only things that differ from run to run
 		tr.Nodes[i].FinalAttempt.Budget.DeadlineMillis = 5000
+		tr.Nodes[i].FinalAttempt.TSMillis = 0
 	}
 	raw := tr.JSON()
 	golden(t, testdata+"/trace/order_book.json", append(bytes.Clone(raw), '\n'))
@@ -118,8 +119,8 @@ func TestTraceRefused(t *testing.T) {
 		{`"state":"Succeeded"`, `"state":"Failed"`, "is not the state of a node"},
 		{`"state":"Succeeded"`, `"state":{"Failed":{"why":"x"}}`, "neither a name nor a failure"},
 		{`"state":"Succeeded"`, `"state":"Skipped"`, "final_hash"},
-		{`"status":"ok","us"`, `"status":"fine","us"`, "is not the status of an attempt"},
-		{`"status":"ok","us"`, `"status":"failed","us"`, "either outputs or an error"},
+		{`"status":"ok","ts_ms"`, `"status":"fine","ts_ms"`, "is not the status of an attempt"},
+		{`"status":"ok","ts_ms"`, `"status":"failed","ts_ms"`, "either outputs or an error"},
 		{`"success":true`, `"success":true,"more":1`, "unknown"},
 		{`"success":true`, `"success":true,"success":true`, "duplicate"},
 		{`"success":true`, `"success":"yes"`, "bool"},
@@ -225,6 +226,41 @@ func TestReplayDifferences(t *testing.T) {
 	}
 	golden(t, testdata+"/trace/replay_different.txt", []byte(rep.Text()))
 	golden(t, testdata+"/trace/replay_different.json", append(mustJSON(rep), '\n'))
+}
+
+// TestReplayOtherCode: a replay under other code is refused with both digests,
+// unless that is what is wanted, and then it is no difference by itself.
+func TestReplayOtherCode(t *testing.T) {
+	tr := bookTrace(t)
+	present := map[string]string{"finder": "f1", "reader": "f2b", "printer": "f3"}
+	changed := func(acts map[string]act) {
+		acts["read"] = func(context.Context, *Request, Observer) *Response {
+			r := ports("out", `{"stars":4}`, "ok", "true")
+			r.Digest = "f2b"
+			return r
+		}
+	}
+	opt := ReplayOptions{Present: func(ref string) (string, error) {
+		if d, ok := present[ref]; ok {
+			return d, nil
+		}
+		return "", ErrUnknownAgent
+	}}
+	exec := &fakeExecutor{acts: bookAgents()}
+	_, err := Replay(t.Context(), tr, exec, opt)
+	var other *OtherCode
+	if !errors.As(err, &other) || len(other.Agents) != 1 || !strings.Contains(err.Error(), "agent reader was f2 and is f2b") {
+		t.Fatalf("got %v", err)
+	}
+	opt.Changed = func(ref string) bool { return ref == "reader" }
+	rep := replayWith(t, tr, changed, opt)
+	if !rep.Same() || rep.Identical != 3 || rep.Nodes[1].Changed == nil || rep.First != nil {
+		t.Errorf("got\n%s", rep.Text())
+	}
+	delete(present, "printer")
+	if _, err := Replay(t.Context(), tr, exec, opt); !errors.Is(err, ErrUnknownAgent) {
+		t.Errorf("an agent that is gone: %v", err)
+	}
 }
 
 func TestReplayChoice(t *testing.T) {

@@ -22,8 +22,9 @@ const (
 	kindList   kind = "a list"
 	kindMap    kind = "a map"
 
-	// kindHole stands where a template could not be filled in. That has been
-	// reported, and nothing else is to be said about the value.
+	// kindHole stands where a template could not be filled in or a value could
+	// not be read. That has been reported, and nothing else is to be said about
+	// the value.
 	kindHole kind = "a missing parameter"
 )
 

@@ -75,7 +75,7 @@ func packInputs(in map[string][]json.RawMessage) (msgp.Raw, error) {
 // unwire reads a response. What it cannot read is an error of the host.
 func unwire(w *rmp.AgentResponse) (*Response, error) {
 	r := &Response{
-		Status: w.Status, Error: w.Error, ExitCode: w.ExitCode, Digest: w.Digest, Micros: w.Micros,
+		Status: w.Status, Error: w.Error, ExitCode: w.ExitCode, Digest: w.Digest, Caps: toValid(w.Caps), Micros: w.Micros,
 		MemBytes: w.MemBytes, Usage: w.Usage, TapeCut: w.TapeCut,
 	}
 	if r.Error != nil { // hosts promise this, but they are not all ours

@@ -15,9 +15,8 @@ import (
 // gives nil. The parser trusts its input: it recurses without a bound, copies
 // the keys of a map quadratically and spells out the path of every key. So the
 // text is looked at first, then the tokens, and only then is it parsed.
-func parseYAML(src *source, data []byte) *tree {
-	text, ok := readText(src, data)
-	if !ok {
+func parseYAML(src *source, text string) *tree {
+	if !fewIndicators(src, text) {
 		return nil
 	}
 	tokens := lexer.Tokenize(text)
@@ -183,7 +182,7 @@ func (c *converter) scalar(n ast.ScalarNode) *tree {
 	}
 	t.kind, t.text, problem = resolvePlain(t.text)
 	if problem != "" {
-		c.src.add(t.pos, codeNumber, "%s %s", visible(tk.Value), problem)
+		c.src.add(t.pos, codeNumber, "%s %s", visible(cut(tk.Value)), problem)
 		t.text = "0"
 	}
 	c.locate(t, t.pos.Column-1)

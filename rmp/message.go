@@ -129,10 +129,11 @@ type AgentResponse struct {
 	Status   string      `msg:"status"`
 	Ports    msgp.Raw    `msg:"ports,omitempty"`
 	Error    *AgentError `msg:"error,omitempty"`
-	ExitCode uint32      `msg:"exit_code"` // whole, never cut to 8 bits
-	Digest   string      `msg:"digest"`    // hex BLAKE3 of the manifest that ran
-	Micros   int64       `msg:"us"`        // wall time in the sandbox
-	MemBytes uint64      `msg:"mem_bytes"` // size of linear memory at the end
+	ExitCode uint32      `msg:"exit_code"`      // whole, never cut to 8 bits
+	Digest   string      `msg:"digest"`         // hex BLAKE3 of the manifest that ran
+	Caps     string      `msg:"caps,omitempty"` // digest of what it was allowed
+	Micros   int64       `msg:"us"`             // wall time in the sandbox
+	MemBytes uint64      `msg:"mem_bytes"`      // size of linear memory at the end
 	Usage    Usage       `msg:"usage"`
 	Tape     []Hostcall  `msg:"tape,omitempty"`
 	// TapeCut says that the answers were too large to record, so that this

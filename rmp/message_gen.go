@@ -1143,31 +1143,35 @@ func (z *AgentRequest) Msgsize() (s int) {
 func (z *AgentResponse) MarshalMsg(b []byte) (o []byte, err error) {
 	o = msgp.Require(b, z.Msgsize())
 	// check for omitted fields
-	zb0001Len := uint32(15)
-	var zb0001Mask uint16 /* 15 bits */
+	zb0001Len := uint32(16)
+	var zb0001Mask uint16 /* 16 bits */
 	_ = zb0001Mask
 	if z.Error == nil {
 		zb0001Len--
 		zb0001Mask |= 0x20
 	}
-	if z.Tape == nil {
+	if z.Caps == "" {
 		zb0001Len--
-		zb0001Mask |= 0x800
+		zb0001Mask |= 0x100
 	}
-	if z.TapeCut == false {
+	if z.Tape == nil {
 		zb0001Len--
 		zb0001Mask |= 0x1000
 	}
-	if z.Action == nil {
+	if z.TapeCut == false {
 		zb0001Len--
 		zb0001Mask |= 0x2000
 	}
-	if z.Diverged == nil {
+	if z.Action == nil {
 		zb0001Len--
 		zb0001Mask |= 0x4000
 	}
+	if z.Diverged == nil {
+		zb0001Len--
+		zb0001Mask |= 0x8000
+	}
 	// variable map header, size zb0001Len
-	o = append(o, 0x80|uint8(zb0001Len))
+	o = msgp.AppendMapHeader(o, zb0001Len)
 
 	// skip if no fields are to be emitted
 	if zb0001Len != 0 {
@@ -1214,6 +1218,11 @@ func (z *AgentResponse) MarshalMsg(b []byte) (o []byte, err error) {
 		// string "digest"
 		o = append(o, 0xa6, 0x64, 0x69, 0x67, 0x65, 0x73, 0x74)
 		o = msgp.AppendString(o, z.Digest)
+		if (zb0001Mask & 0x100) == 0 { // if not omitted
+			// string "caps"
+			o = append(o, 0xa4, 0x63, 0x61, 0x70, 0x73)
+			o = msgp.AppendString(o, z.Caps)
+		}
 		// string "us"
 		o = append(o, 0xa2, 0x75, 0x73)
 		o = msgp.AppendInt64(o, z.Micros)
@@ -1232,7 +1241,7 @@ func (z *AgentResponse) MarshalMsg(b []byte) (o []byte, err error) {
 		// string "usd"
 		o = append(o, 0xa3, 0x75, 0x73, 0x64)
 		o = msgp.AppendFloat64(o, z.Usage.USD)
-		if (zb0001Mask & 0x800) == 0 { // if not omitted
+		if (zb0001Mask & 0x1000) == 0 { // if not omitted
 			// string "tape"
 			o = append(o, 0xa4, 0x74, 0x61, 0x70, 0x65)
 			o = msgp.AppendArrayHeader(o, uint32(len(z.Tape)))
@@ -1247,12 +1256,12 @@ func (z *AgentResponse) MarshalMsg(b []byte) (o []byte, err error) {
 				}
 			}
 		}
-		if (zb0001Mask & 0x1000) == 0 { // if not omitted
+		if (zb0001Mask & 0x2000) == 0 { // if not omitted
 			// string "tape_cut"
 			o = append(o, 0xa8, 0x74, 0x61, 0x70, 0x65, 0x5f, 0x63, 0x75, 0x74)
 			o = msgp.AppendBool(o, z.TapeCut)
 		}
-		if (zb0001Mask & 0x2000) == 0 { // if not omitted
+		if (zb0001Mask & 0x4000) == 0 { // if not omitted
 			// string "action"
 			o = append(o, 0xa6, 0x61, 0x63, 0x74, 0x69, 0x6f, 0x6e)
 			if z.Action == nil {
@@ -1265,7 +1274,7 @@ func (z *AgentResponse) MarshalMsg(b []byte) (o []byte, err error) {
 				}
 			}
 		}
-		if (zb0001Mask & 0x4000) == 0 { // if not omitted
+		if (zb0001Mask & 0x8000) == 0 { // if not omitted
 			// string "diverged"
 			o = append(o, 0xa8, 0x64, 0x69, 0x76, 0x65, 0x72, 0x67, 0x65, 0x64)
 			if z.Diverged == nil {
@@ -1459,34 +1468,45 @@ func (z *AgentResponse) UnmarshalMsg(bts []byte) (o []byte, err error) {
 				err = msgp.WrapError(err, "Digest")
 				return
 			}
-		case "us":
+		case "caps":
 			if zb0001Dup[1]&(1<<0) != 0 {
-				err = msgp.WrapError(msgp.ErrDuplicateEntry, "Micros")
+				err = msgp.WrapError(msgp.ErrDuplicateEntry, "Caps")
 				return
 			}
 			zb0001Dup[1] |= 1 << 0
+			z.Caps, bts, err = msgp.ReadStringBytes(bts)
+			if err != nil {
+				err = msgp.WrapError(err, "Caps")
+				return
+			}
+		case "us":
+			if zb0001Dup[1]&(1<<1) != 0 {
+				err = msgp.WrapError(msgp.ErrDuplicateEntry, "Micros")
+				return
+			}
+			zb0001Dup[1] |= 1 << 1
 			z.Micros, bts, err = msgp.ReadInt64Bytes(bts)
 			if err != nil {
 				err = msgp.WrapError(err, "Micros")
 				return
 			}
 		case "mem_bytes":
-			if zb0001Dup[1]&(1<<1) != 0 {
+			if zb0001Dup[1]&(1<<2) != 0 {
 				err = msgp.WrapError(msgp.ErrDuplicateEntry, "MemBytes")
 				return
 			}
-			zb0001Dup[1] |= 1 << 1
+			zb0001Dup[1] |= 1 << 2
 			z.MemBytes, bts, err = msgp.ReadUint64Bytes(bts)
 			if err != nil {
 				err = msgp.WrapError(err, "MemBytes")
 				return
 			}
 		case "usage":
-			if zb0001Dup[1]&(1<<2) != 0 {
+			if zb0001Dup[1]&(1<<3) != 0 {
 				err = msgp.WrapError(msgp.ErrDuplicateEntry, "Usage")
 				return
 			}
-			zb0001Dup[1] |= 1 << 2
+			zb0001Dup[1] |= 1 << 3
 			var zb0003 uint32
 			zb0003, bts, err = msgp.ReadMapHeaderBytes(bts)
 			if err != nil {
@@ -1548,11 +1568,11 @@ func (z *AgentResponse) UnmarshalMsg(bts []byte) (o []byte, err error) {
 				}
 			}
 		case "tape":
-			if zb0001Dup[1]&(1<<3) != 0 {
+			if zb0001Dup[1]&(1<<4) != 0 {
 				err = msgp.WrapError(msgp.ErrDuplicateEntry, "Tape")
 				return
 			}
-			zb0001Dup[1] |= 1 << 3
+			zb0001Dup[1] |= 1 << 4
 			var zb0004 uint32
 			zb0004, bts, err = msgp.ReadArrayHeaderBytes(bts)
 			if err != nil {
@@ -1576,22 +1596,22 @@ func (z *AgentResponse) UnmarshalMsg(bts []byte) (o []byte, err error) {
 				}
 			}
 		case "tape_cut":
-			if zb0001Dup[1]&(1<<4) != 0 {
+			if zb0001Dup[1]&(1<<5) != 0 {
 				err = msgp.WrapError(msgp.ErrDuplicateEntry, "TapeCut")
 				return
 			}
-			zb0001Dup[1] |= 1 << 4
+			zb0001Dup[1] |= 1 << 5
 			z.TapeCut, bts, err = msgp.ReadBoolBytes(bts)
 			if err != nil {
 				err = msgp.WrapError(err, "TapeCut")
 				return
 			}
 		case "action":
-			if zb0001Dup[1]&(1<<5) != 0 {
+			if zb0001Dup[1]&(1<<6) != 0 {
 				err = msgp.WrapError(msgp.ErrDuplicateEntry, "Action")
 				return
 			}
-			zb0001Dup[1] |= 1 << 5
+			zb0001Dup[1] |= 1 << 6
 			if msgp.IsNil(bts) {
 				bts, err = msgp.ReadNilBytes(bts)
 				if err != nil {
@@ -1609,11 +1629,11 @@ func (z *AgentResponse) UnmarshalMsg(bts []byte) (o []byte, err error) {
 				}
 			}
 		case "diverged":
-			if zb0001Dup[1]&(1<<6) != 0 {
+			if zb0001Dup[1]&(1<<7) != 0 {
 				err = msgp.WrapError(msgp.ErrDuplicateEntry, "Diverged")
 				return
 			}
-			zb0001Dup[1] |= 1 << 6
+			zb0001Dup[1] |= 1 << 7
 			if msgp.IsNil(bts) {
 				bts, err = msgp.ReadNilBytes(bts)
 				if err != nil {
@@ -1644,13 +1664,13 @@ func (z *AgentResponse) UnmarshalMsg(bts []byte) (o []byte, err error) {
 
 // Msgsize returns an upper bound estimate of the number of bytes occupied by the serialized message
 func (z *AgentResponse) Msgsize() (s int) {
-	s = 1 + 5 + msgp.StringPrefixSize + len(z.Node) + 8 + msgp.Uint32Size + 9 + msgp.StringPrefixSize + len(z.TraceID) + 7 + msgp.StringPrefixSize + len(z.Status) + 6 + z.Ports.Msgsize() + 6
+	s = 3 + 5 + msgp.StringPrefixSize + len(z.Node) + 8 + msgp.Uint32Size + 9 + msgp.StringPrefixSize + len(z.TraceID) + 7 + msgp.StringPrefixSize + len(z.Status) + 6 + z.Ports.Msgsize() + 6
 	if z.Error == nil {
 		s += msgp.NilSize
 	} else {
 		s += 1 + 5 + msgp.StringPrefixSize + len(z.Error.Code) + 8 + msgp.StringPrefixSize + len(z.Error.Message) + 10 + msgp.BoolSize
 	}
-	s += 10 + msgp.Uint32Size + 7 + msgp.StringPrefixSize + len(z.Digest) + 3 + msgp.Int64Size + 10 + msgp.Uint64Size + 6 + 1 + 10 + msgp.Int64Size + 11 + msgp.Int64Size + 4 + msgp.Float64Size + 5 + msgp.ArrayHeaderSize
+	s += 10 + msgp.Uint32Size + 7 + msgp.StringPrefixSize + len(z.Digest) + 5 + msgp.StringPrefixSize + len(z.Caps) + 3 + msgp.Int64Size + 10 + msgp.Uint64Size + 6 + 1 + 10 + msgp.Int64Size + 11 + msgp.Int64Size + 4 + msgp.Float64Size + 5 + msgp.ArrayHeaderSize
 	for za0001 := range z.Tape {
 		s += z.Tape[za0001].Msgsize()
 	}

@@ -57,6 +57,8 @@ func cmdRuns(io *IO) *cli.Command {
 			cmdRunsPause(io),
 			cmdRunsResume(io),
 			cmdRunsStep(io),
+			cmdRunsExport(io),
+			cmdRunsVerify(io),
 		},
 	}
 }

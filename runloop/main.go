@@ -5,6 +5,8 @@ package runloop
 import (
 	"context"
 	"os"
+
+	"github.com/runloop-os/runloop/wasm"
 )
 
 // version is set by the linker.
@@ -13,6 +15,9 @@ var version = "dev"
 // Main runs the applet that args name and returns its exit code (spec/06).
 // args[0] is the name the program was called by.
 func Main(args []string) int {
+	if code, ok := wasm.RunChild(args); ok {
+		return code
+	}
 	return dispatch(context.Background(), osIO(), args)
 }
 

@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/runloop-os/runloop/examples"
@@ -13,6 +14,9 @@ import (
 
 // openingMax is the most an opening's file may hold, in bytes.
 const openingMax = 1 << 20
+
+// openingExts are how the names of openings' files end, the first found counts.
+var openingExts = []string{".yaml", ".yml", ".opening"}
 
 // findOpening reads an opening by path or by name: a name is looked for along
 // dirs and then among those that came with the binary. It returns what to call
@@ -30,7 +34,7 @@ func findOpening(ref string, dirs []string, stdin io.Reader) (name string, src [
 		return ref, src, err
 	}
 	for _, dir := range dirs {
-		for _, ext := range []string{".yaml", ".yml"} {
+		for _, ext := range openingExts {
 			file := filepath.Join(dir, ref+ext)
 			src, err = readFileLimited(file, openingMax)
 			if !errors.Is(err, fs.ErrNotExist) {
@@ -38,16 +42,18 @@ func findOpening(ref string, dirs []string, stdin io.Reader) (name string, src [
 			}
 		}
 	}
-	src, err = fs.ReadFile(examples.Openings(), ref+".yaml")
-	if err == nil {
-		return ref + ".yaml (built in)", src, nil
+	for _, ext := range openingExts {
+		src, err = fs.ReadFile(examples.Openings(), ref+ext)
+		if err == nil {
+			return ref + ext + " (built in)", src, nil
+		}
 	}
 	return ref, nil, exitErrorf(exitNotFound, "no opening %q in %s, nor built in%s",
 		ref, strings.Join(dirs, ", "), didYouMean(ref, openingNames(dirs)))
 }
 
 func looksLikePath(ref string) bool {
-	return strings.ContainsRune(ref, os.PathSeparator) || filepath.Ext(ref) == ".yaml" || filepath.Ext(ref) == ".yml"
+	return strings.ContainsRune(ref, os.PathSeparator) || slices.Contains(openingExts, filepath.Ext(ref))
 }
 
 // openingNames lists the names that findOpening knows.
@@ -59,13 +65,15 @@ func openingNames(dirs []string) []string {
 		}
 	}
 	for _, dir := range dirs {
-		for _, pattern := range []string{"*.yaml", "*.yml"} {
-			files, _ := filepath.Glob(filepath.Join(dir, pattern)) // fails on bad patterns only
+		for _, ext := range openingExts {
+			files, _ := filepath.Glob(filepath.Join(dir, "*"+ext)) // fails on bad patterns only
 			add(files)
 		}
 	}
-	files, _ := fs.Glob(examples.Openings(), "*.yaml")
-	add(files)
+	for _, ext := range openingExts {
+		files, _ := fs.Glob(examples.Openings(), "*"+ext)
+		add(files)
+	}
 	return names
 }
 

@@ -1,10 +1,10 @@
 package wasm
 
 import (
-	"bytes"
 	"context"
 	"encoding/binary"
 	"encoding/json"
+	"io"
 	"slices"
 	"strings"
 	"time"
@@ -32,6 +32,10 @@ type attempt struct {
 	emit    func(rmp.AgentLog)
 	stdout  output
 	stderr  output
+	out     io.Writer // what the guest writes to stdout goes here: stdout, or raw
+	errs    io.Writer
+	raw     *WASIConfig   // a program that is no agent
+	cpu     time.Duration // that its process used, where it had one
 	started time.Time
 }
 
@@ -104,26 +108,42 @@ func (a *attempt) liveClock(s *Services) *clock {
 	return newVirtualClock()
 }
 
-// run runs the attempt to its end in module m, within the time it has.
-func (a *attempt) run(ctx context.Context, m *Module) (ending, error) {
+// run runs the attempt to its end where it was placed, within the time it has.
+func (a *attempt) run(ctx context.Context, place placement) (ending, error) {
 	ctx, watch := newStopwatch(ctx, a.wallTime())
 	defer watch.stop()
 	a.watch, a.door.watch = watch, watch
-	stdin, err := a.stdinDocument()
+	stdin, err := a.input()
 	if err != nil {
 		return ending{}, err
 	}
-	if a.files, err = a.openFiles(ctx); err != nil {
-		return ending{}, err
-	}
-	defer a.files.close()
 	a.openStreams()
-	end := m.run(ctx, a.guest(m, stdin), len(stdin))
+	end, err := place.run(ctx, a, stdin)
 	a.stdout.close()
 	a.stderr.close()
+	if err != nil {
+		return ending{}, err
+	}
 	a.finishTape()
 	a.door.close(ctx)
+	a.logTripped(end.tripped)
 	return end, nil
+}
+
+// logTripped says which limits the guest ran into, which sees numbers only.
+func (a *attempt) logTripped(names []string) {
+	if len(names) > 0 {
+		a.log(rmp.StreamStderr, "", "[limits reached: "+strings.Join(names, ", ")+"]\n", nil)
+	}
+}
+
+// input is what the guest finds on stdin.
+func (a *attempt) input() (input, error) {
+	if a.raw != nil {
+		return input{live: a.raw.Stdin}, nil
+	}
+	doc, err := a.stdinDocument()
+	return input{doc: doc}, err
 }
 
 // wallTime is the least of the manifest's limit and what the run has left.
@@ -136,6 +156,10 @@ func (a *attempt) wallTime() time.Duration {
 }
 
 func (a *attempt) openStreams() {
+	if a.raw != nil {
+		a.rawStreams()
+		return
+	}
 	a.stdout = output{
 		limit: a.limits.StdoutKB << 10, keep: true,
 		emit:    func(chunk string) { a.log(rmp.StreamStdout, "", chunk, nil) },
@@ -145,18 +169,22 @@ func (a *attempt) openStreams() {
 		limit: a.limits.StdoutKB << 10,
 		emit:  func(chunk string) { a.log(rmp.StreamStderr, "", chunk, nil) },
 	}
+	a.out, a.errs = &a.stdout, &a.stderr
 }
 
-func (a *attempt) guest(m *Module, stdin []byte) *guest {
+func (a *attempt) guest(ctx context.Context, life Life, stdin input) *guest {
 	g := &guest{
 		args:   a.argv(),
-		stdin:  bytes.NewReader(stdin),
-		stdout: &a.stdout, stderr: &a.stderr,
+		stdin:  stdin.reader(ctx),
+		stdout: a.out, stderr: a.errs,
 		clock: a.clock, random: newRandom(a.seed()), door: a.door,
 		memory: uint64(a.limits.MemoryMB) << 20,
 		fs:     a.files.config(),
 	}
-	if m.life == LifeCommand {
+	switch {
+	case a.raw != nil:
+		g.args, g.env = a.raw.Args, a.raw.Env
+	case life == LifeCommand:
 		g.args = append(g.args, a.flags()...)
 		g.env = map[string]string{"RUNLOOP_NODE_INPUT": a.withJSON()}
 	}
@@ -230,9 +258,12 @@ func (a *attempt) stdinDocument() ([]byte, error) {
 func (a *attempt) finishTape() {
 	if a.tape.replay {
 		a.tape.finish()
-		if a.clock.ranOut || len(a.clock.readings) > 0 {
+		if a.clock.leftTape() {
 			a.tape.diverge(nil, &rmp.Hostcall{Op: opClock, Args: emptyMap})
 		}
+		return
+	}
+	if a.tape.off {
 		return
 	}
 	if a.clock.cut {

@@ -68,11 +68,12 @@ func (c *codeCache) lock(ctx context.Context, digest string) (unlock func(), err
 type seal struct {
 	Scan  int               `json:"scan"` // scanVersion
 	Info  *ModuleInfo       `json:"info"`
+	Life  Life              `json:"life"`
 	Files map[string]string `json:"files"`
 }
 
 // scanVersion goes up when a scan refuses what it used to accept.
-const scanVersion = 1
+const scanVersion = 2
 
 // open returns the subfolder of a module and its seal, or nil when it has none
 // that counts. The caller has the lock and checks the files against the seal.
@@ -105,17 +106,18 @@ func (c *codeCache) clear(dir string) error {
 }
 
 // seal notes what was just written.
-func (c *codeCache) seal(digest string, info *ModuleInfo) error {
+func (c *codeCache) seal(digest string, info *ModuleInfo, life Life) (*seal, error) {
 	dir := filepath.Join(c.dir, digest)
 	files, err := sumFolder(dir)
 	if err != nil {
-		return fmt.Errorf("compilation cache: %w", err)
+		return nil, fmt.Errorf("compilation cache: %w", err)
 	}
-	src, err := json.Marshal(seal{Scan: scanVersion, Info: info, Files: files})
+	s := &seal{Scan: scanVersion, Info: info, Life: life, Files: files}
+	src, err := json.Marshal(s)
 	if err != nil {
-		return fmt.Errorf("compilation cache: %w", err)
+		return nil, fmt.Errorf("compilation cache: %w", err)
 	}
-	return writeFileAtomic(dir+".seal", src)
+	return s, writeFileAtomic(dir+".seal", src)
 }
 
 // sumFolder is the digest of every file below dir, by its path there.

@@ -103,6 +103,41 @@ func (c *clock) slept(d time.Duration) {
 	}
 }
 
+// clockJob is a clock that somebody else is to keep.
+type clockJob struct {
+	Real     bool    `json:"real,omitempty"`
+	Replay   bool    `json:"replay,omitempty"`
+	Readings []int64 `json:"readings,omitempty"` // to be given first, or alone in a replay
+}
+
+func (c *clock) job() clockJob {
+	return clockJob{Real: c.now != nil, Replay: c.replay, Readings: c.readings}
+}
+
+func newJobClock(j clockJob) *clock {
+	switch {
+	case j.Replay:
+		return newReplayClock(j.Readings)
+	case j.Real:
+		return newResumedClock(time.Now, j.Readings)
+	}
+	return newVirtualClock()
+}
+
+// leftTape reports whether a replay read less or more than was recorded.
+func (c *clock) leftTape() bool { return c.replay && (c.ranOut || len(c.readings) > 0) }
+
+// takeOver takes what was read elsewhere for this clock.
+func (c *clock) takeOver(readings []int64, cut, left bool) {
+	switch {
+	case c.replay:
+		c.readings, c.ranOut = nil, left
+	case c.now != nil:
+		n := min(len(readings), clockReadingsMax)
+		c.readings, c.cut = readings[:n], cut || n < len(readings)
+	}
+}
+
 // continueFrom lets monotonic time go on where an earlier clock of the same
 // instance stands.
 func (c *clock) continueFrom(before *clock) {

@@ -35,7 +35,8 @@ type door struct {
 	caller   Caller
 	services *Services
 	tape     *tape
-	watch    *stopwatch // nil in tests of the door alone
+	watch    *stopwatch  // nil in tests of the door alone
+	parent   *workerSide // in a worker: whose door it is
 	emit     func(level, message string, fields []byte)
 	usage    rmp.Usage
 	pending  []byte
@@ -93,36 +94,41 @@ func (d *door) call(ctx context.Context, mem api.Memory, ptr, length uint32) int
 	if err != nil {
 		return faultMalformed
 	}
-	if !d.pace.wait(ctx) {
+	answer, ok := d.ask(ctx, op, args)
+	if !ok {
 		abort()
 	}
-	d.calls++
-	answer := d.answer(ctx, op, args)
 	d.pending = encodeAnswer(answer)
 	return len(d.pending)
 }
 
+// ask answers one request at the pace that guests are held to; false means
+// that the guest is to end. In a worker the parent does it.
+func (d *door) ask(ctx context.Context, op string, args []byte) (rmp.Hostcall, bool) {
+	if d.parent != nil {
+		call := d.parent.ask(op, args)
+		return call, call.Err == nil || call.Err.Code != codeParked
+	}
+	if !d.pace.wait(ctx) {
+		return rmp.Hostcall{}, false
+	}
+	d.calls++
+	return d.answer(ctx, op, args)
+}
+
 // answer answers from the tape in a replay, and else for real and records it.
-func (d *door) answer(ctx context.Context, op string, args []byte) rmp.Hostcall {
+func (d *door) answer(ctx context.Context, op string, args []byte) (rmp.Hostcall, bool) {
 	if d.tape.given() {
 		call, ok := d.tape.answer(op, args)
 		if !ok {
 			d.watch.kill(errDiverged)
-			abort()
 		}
-		return call
+		return call, ok
 	}
 	call := rmp.Hostcall{Op: op, Args: args}
-	var ok []byte
-	var err error
-	if d.decision != nil {
-		ok, err = d.goOn(op, args)
-	} else {
-		ok, err = d.perform(ctx, op, args)
-	}
-	d.parkOn(err)
-	if ctx.Err() != nil {
-		abort() // the guest is to end, not to learn about it
+	ok, err := d.performOrGoOn(ctx, op, args)
+	if d.parkOn(err) || ctx.Err() != nil {
+		return call, false // the guest is to end, not to learn about it
 	}
 	if err != nil {
 		call.Err = d.hostcallError(err)
@@ -130,7 +136,7 @@ func (d *door) answer(ctx context.Context, op string, args []byte) rmp.Hostcall 
 		call.OK = ok
 	}
 	d.tape.record(call)
-	return call
+	return call, true
 }
 
 // perform carries a call out and returns the answer as MsgPack.

@@ -13,6 +13,7 @@ const (
 	CodeDeadline      = "killed:deadline"     // the attempt's wall time is over
 	CodeCancelled     = "killed:cancelled"    // the run or the host stopped it
 	CodeOutputLimit   = "killed:output_limit" // more on stdout than allowed
+	CodeOutputGone    = "killed:output_gone"  // nobody reads what it writes
 	CodeDiverged      = "killed:diverged"     // a replayed guest left its tape
 	CodeTrap          = "trap"                // a WebAssembly trap
 	CodeStackOverflow = "trap:stack_overflow" // runaway recursion
@@ -25,6 +26,10 @@ const (
 	CodeNotGranted    = "not_granted"         // nobody granted the bundle's caps
 	CodeDenied        = "denied"              // a capability is missing
 	CodeHost          = "host_error"          // a fault of ours
+	CodeWorkerDied    = "killed:worker_died"  // its process is gone, and nobody of us ended it
+	CodeCPULimit      = "killed:cpu_limit"    // more processor time than its process may have
+	CodeMemoryKill    = "killed:memory_limit" // more memory than its process may have
+	CodeCompiler      = "compiler"            // after CodeLoadRefused: compiling failed or took too long
 	CodeRequest       = "invalid_request"     // the request makes no sense
 	CodeResponseSize  = "response_too_large"  // does not fit one frame
 	CodeUnavailable   = "unavailable"         // this host has no such backend

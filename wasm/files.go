@@ -22,6 +22,7 @@ const opMounts = "wasi.mounts"
 // files are the granted roots of one attempt, each behind the attempt's tape.
 type files struct {
 	roots  *fsRoots // nil in a replay
+	quota  *fsQuota // nil in a replay
 	mounts []fsMounted
 }
 
@@ -40,24 +41,69 @@ func (a *attempt) openFiles(ctx context.Context) (*files, error) {
 	if len(a.caps.FS) == 0 {
 		return nil, nil
 	}
+	record := a.recordFile
+	if a.tape.off {
+		record = nil
+	}
+	f, err := openGrants(a.grants(), a.places(), record)
+	if err != nil {
+		return nil, a.refuseGrant(ctx, err)
+	}
+	return f, nil
+}
+
+// places is what opening grants has to know of paths.
+type places struct {
+	guarded []string          // that no grant may reach
+	at      map[string]string // where a guest sees a path, if not at its own
+}
+
+func (p *places) of(path string) string {
+	if at, ok := p.at[path]; ok {
+		return at
+	}
+	return path
+}
+
+func (a *attempt) places() *places {
+	p := &places{guarded: a.guarded}
+	if a.raw != nil {
+		p.at = a.raw.At
+	}
+	return p
+}
+
+// grants are the attempt's file capabilities.
+func (a *attempt) grants() []fsGrant {
 	grants := make([]fsGrant, len(a.caps.FS))
 	for i, g := range a.caps.FS {
 		grants[i] = fsGrant(g)
 	}
-	roots, err := openRoots(grants, a.guarded, newFSQuota(defaultFSLimits()))
-	if err != nil {
-		return nil, a.refuseGrant(ctx, err)
+	return grants
+}
+
+// openGrants opens roots whose use is told to record, unless that is nil. The
+// first that is told is which roots there are.
+func openGrants(grants []fsGrant, places *places, record fsRecordFunc) (*files, error) {
+	f := &files{quota: newFSQuota(defaultFSLimits())}
+	var err error
+	if f.roots, err = openRoots(grants, places.guarded, f.quota); err != nil {
+		return nil, err
 	}
-	f := &files{roots: roots}
 	var paths []string
-	tape := recordTape(a.recordFile)
-	for _, m := range roots.Mounts() {
-		f.mounts = append(f.mounts, fsMounted{m.Path, tape.mount(m.Path, m.FS)})
+	tape := recordTape(record)
+	for _, m := range f.roots.Mounts() {
+		var mounted sys.FS = m.FS
+		if record != nil {
+			mounted = tape.mount(m.Path, m.FS)
+		}
+		f.mounts = append(f.mounts, fsMounted{places.of(m.Path), mounted})
 		paths = append(paths, m.Path)
 	}
-	list, err := marshalMsgpack(paths)
-	a.tape.record(rmp.Hostcall{Op: opMounts, Args: emptyMap, OK: list})
-	return f, err
+	if record != nil {
+		record(opMounts, struct{}{}, paths)
+	}
+	return f, nil
 }
 
 // refuseGrant is the failure of an attempt whose grant cannot be given.
@@ -71,33 +117,55 @@ func (a *attempt) refuseGrant(ctx context.Context, err error) error {
 }
 
 func (a *attempt) recordFile(op string, args, result any) {
-	in, err := marshalMsgpack(args)
-	var out []byte
-	if err == nil {
-		out, err = marshalMsgpack(result)
+	if a.tape.cut {
+		return
 	}
+	call, err := fileCall(op, args, result)
 	if err != nil {
 		a.tape.cut, a.tape.calls = true, nil
 		return
 	}
-	a.tape.record(rmp.Hostcall{Op: op, Args: in, OK: out})
+	a.tape.record(call)
+}
+
+// fileCall is a file operation as it stands on a tape; result may be nil.
+func fileCall(op string, args, result any) (call rmp.Hostcall, err error) {
+	call.Op = op
+	if call.Args, err = marshalMsgpack(args); err == nil && result != nil {
+		call.OK, err = marshalMsgpack(result)
+	}
+	return call, err
 }
 
 func (a *attempt) replayFiles() (*files, error) {
+	paths, err := a.recordedMounts()
+	if err != nil || paths == nil {
+		return nil, err
+	}
+	return replayedFiles(paths, a.replayFile), nil
+}
+
+// recordedMounts are the roots of a recording, nil for none; the tape goes on
+// behind them.
+func (a *attempt) recordedMounts() (paths []string, err error) {
 	if len(a.tape.calls) == 0 || a.tape.calls[0].Op != opMounts {
 		return nil, nil
 	}
-	var paths []string
 	if err := unmarshalMsgpack(a.tape.calls[0].OK, &paths); err != nil {
 		return nil, errorf(CodeRequest, "tape: %s: %v", opMounts, err)
 	}
 	a.tape.next = 1
+	return paths, nil
+}
+
+// replayedFiles stand in for the roots of a recording.
+func replayedFiles(paths []string, next fsNextFunc) *files {
 	f := &files{}
-	tape := replayTape(a.replayFile)
+	tape := replayTape(next)
 	for _, p := range paths {
 		f.mounts = append(f.mounts, fsMounted{p, tape.mount(p, nil)})
 	}
-	return f, nil
+	return f
 }
 
 var errLeftTape = errors.New("the recording does not go on like this")
@@ -117,7 +185,7 @@ func (a *attempt) replayFile(op string, args, result any) error {
 
 // config is what wazero mounts, or nil for nothing.
 func (f *files) config() wazero.FSConfig {
-	if f == nil {
+	if f == nil || len(f.mounts) == 0 {
 		return nil
 	}
 	cfg := wazero.NewFSConfig()
@@ -125,6 +193,14 @@ func (f *files) config() wazero.FSConfig {
 		cfg = cfg.(sysfs.FSConfig).WithSysFSMount(m.fs, m.path)
 	}
 	return cfg
+}
+
+// tripped names the limits that the guest ran into.
+func (f *files) tripped() []string {
+	if f == nil || f.quota == nil {
+		return nil
+	}
+	return f.quota.Tripped()
 }
 
 func (f *files) close() {

@@ -26,6 +26,14 @@ type HostConfig struct {
 	// MaxAttempts bounds how many guests run at a time; 0 means 16. Requests
 	// beyond that wait.
 	MaxAttempts int
+	// Isolation is where agents run; "" means IsolationAuto.
+	Isolation Isolation
+	// TrustInline reports whether a bundle that did not come with the binary
+	// is trusted to run in this process under IsolationAuto. Nil: none is.
+	TrustInline func(*Bundle) bool
+	// Memory is what all guests together may need at worst, in bytes: those
+	// that do not fit wait. 0 means three quarters of the machine's.
+	Memory int64
 	// Warn is told of what no run can be told. Nil ignores it.
 	Warn func(error)
 }
@@ -37,6 +45,7 @@ type Host struct {
 	requests *bus.Subscription
 	cancels  *bus.Subscription
 	slots    chan struct{}
+	budget   *memoryBudget
 
 	mu       sync.Mutex
 	running  map[attemptID]context.CancelCauseFunc
@@ -85,7 +94,7 @@ func NewHost(cfg HostConfig) (*Host, error) {
 		cfg.Services.Now = time.Now
 	}
 	h := &Host{
-		cfg: cfg, slots: make(chan struct{}, cfg.MaxAttempts),
+		cfg: cfg, slots: make(chan struct{}, cfg.MaxAttempts), budget: newMemoryBudget(cfg.Memory),
 		running: map[attemptID]context.CancelCauseFunc{}, early: map[attemptID]time.Time{},
 		attempts: map[string]uint64{},
 	}
@@ -229,16 +238,21 @@ func tooLarge(res *rmp.AgentResponse) *rmp.AgentResponse {
 // perform runs one attempt.
 func (h *Host) perform(ctx context.Context, req *rmp.AgentRequest, logs func(rmp.AgentLog)) *rmp.AgentResponse {
 	res := &rmp.AgentResponse{Node: req.Node, Attempt: req.Attempt, TraceID: req.TraceID}
-	a, module, err := h.prepare(ctx, req)
+	a, place, err := h.prepare(ctx, req)
 	defer func() { h.count(a, res) }()
 	if a != nil {
-		res.Digest = a.bundle.Digest
+		res.Digest, res.Caps = a.bundle.Digest, a.caps.Digest()
 	}
 	if err != nil {
 		return failed(res, err)
 	}
 	a.emit = logs
-	end, err := a.run(ctx, module)
+	admitted, err := h.budget.admit(ctx, a.limits)
+	if err != nil {
+		return failed(res, err)
+	}
+	defer admitted()
+	end, err := a.run(ctx, place)
 	if err != nil {
 		return failed(res, err)
 	}
@@ -268,7 +282,7 @@ func (h *Host) count(a *attempt, res *rmp.AgentResponse) {
 }
 
 // prepare finds and loads what the request names and checks that it may run.
-func (h *Host) prepare(ctx context.Context, req *rmp.AgentRequest) (*attempt, *Module, error) {
+func (h *Host) prepare(ctx context.Context, req *rmp.AgentRequest) (*attempt, placement, error) {
 	bundle, err := h.cfg.Catalog.Bundle(req.Ref)
 	if err != nil {
 		return nil, nil, err
@@ -287,11 +301,8 @@ func (h *Host) prepare(ctx context.Context, req *rmp.AgentRequest) (*attempt, *M
 		return a, nil, errorf(CodeDigest, "agent %s is bundle %s now, but the run was planned with %s",
 			req.Ref, bundle.Digest, req.Digest)
 	}
-	module, err := h.cfg.Runtime.Load(ctx, bundle.Module, bundle.ModuleDigest)
-	if err != nil {
-		return a, nil, err
-	}
-	return a, module, nil
+	place, err := h.place(ctx, bundle)
+	return a, place, err
 }
 
 // caps are what the agent may do. In a replay nothing leaves the sandbox, so
@@ -370,7 +381,11 @@ func (h *Host) warm(ctx context.Context, ref string) {
 	if err != nil {
 		return
 	}
-	m, err := h.cfg.Runtime.Load(ctx, b.Module, b.ModuleDigest)
+	if !h.inline(b) {
+		h.warmWorker(ctx, b)
+		return
+	}
+	m, err := h.inlineModule(ctx, b)
 	if err != nil || m.life != LifeReactor || len(b.Caps.FS) > 0 {
 		return
 	}

@@ -74,6 +74,11 @@ var testRuntime = sync.OnceValue(func() *Runtime {
 })
 
 func newRig(t testing.TB, caps string, services Services, modules map[string][]byte) *rig {
+	return newRigIn(t, IsolationAuto, caps, services, modules)
+}
+
+// newRigIn is newRig with all agents in one kind of place.
+func newRigIn(t testing.TB, where Isolation, caps string, services Services, modules map[string][]byte) *rig {
 	t.Helper()
 	b := bus.New(bus.Config{})
 	var sources []Source
@@ -82,7 +87,7 @@ func newRig(t testing.TB, caps string, services Services, modules map[string][]b
 	}
 	host, err := NewHost(HostConfig{
 		Client: b.Client("host", bus.KindAgent), Catalog: NewCatalog(sources...),
-		Runtime: testRuntime(), Policy: &Policy{}, Services: services,
+		Runtime: testRuntime(), Policy: &Policy{}, Services: services, Isolation: where,
 		Warn: func(err error) { t.Logf("host: %v", err) },
 	})
 	if err != nil {

@@ -9,6 +9,9 @@ import (
 )
 
 func TestMain(m *testing.M) {
+	if code, ok := RunChild(os.Args); ok { // the tests' own binary is the program
+		os.Exit(code)
+	}
 	code := m.Run()
 	if err := testRuntime().Close(); err != nil {
 		fmt.Fprintln(os.Stderr, err)

@@ -1,6 +1,7 @@
 package wasm
 
 import (
+	"context"
 	"errors"
 
 	"github.com/runloop-os/runloop/rmp"
@@ -28,6 +29,7 @@ type parking struct {
 	decision *rmp.ActionDecision // what the attempt is resumed with, until it has it
 	live     func()              // called when the attempt has it
 	parked   *rmp.ActionRequest  // what the attempt waits for
+	remote   bool                // the guest is in a worker
 }
 
 // newParking reads from the request whether the attempt is resumed. Files cannot
@@ -50,25 +52,33 @@ func (p *parking) resuming() bool { return p.decision != nil }
 // mayPark reports whether the attempt can be resumed from its tape.
 func (d *door) mayPark() bool { return d.able && !d.tape.cut }
 
-// parkOn ends the guest if its request for confirmation was parked.
-func (d *door) parkOn(err error) {
+// parkOn ends the guest if its request for confirmation was parked. One in a
+// worker ends by itself when it is told, and hands over its clock.
+func (d *door) parkOn(err error) bool {
 	var p *ParkedError
-	if errors.As(err, &p) {
-		d.parked = p.Request
-		d.watch.kill(errParked)
-		abort()
+	if !errors.As(err, &p) {
+		return false
 	}
+	d.parked = p.Request
+	if !d.remote {
+		d.watch.kill(errParked)
+	}
+	return true
 }
 
-// goOn answers the action that the attempt was parked for. A guest that asks for
-// anything else, or for the confirmation of other bytes, is not where it was.
-func (d *door) goOn(op string, args []byte) ([]byte, error) {
+// performOrGoOn carries a call out, or answers the action that the attempt was
+// parked for. A guest that asks for anything else then, or for the confirmation
+// of other bytes, is not where it was.
+func (d *door) performOrGoOn(ctx context.Context, op string, args []byte) ([]byte, error) {
+	dec := d.decision
+	if dec == nil {
+		return d.perform(ctx, op, args)
+	}
 	if !d.isDecided(op, args) {
 		d.tape.diverge(nil, &rmp.Hostcall{Op: op, Args: args})
 		d.watch.kill(errDiverged)
-		abort()
+		return nil, errDiverged
 	}
-	dec := d.decision
 	d.decision = nil
 	d.live()
 	return marshalMsgpack(&Decision{Approved: dec.Approved, Rationale: dec.Rationale, By: dec.By})
@@ -90,6 +100,24 @@ func (d *door) isDecided(op string, args []byte) bool {
 	}
 	digest, err := actionDigest(a)
 	return err == nil && digest == d.decision.Digest
+}
+
+// codeParked is what a guest's worker is told in place of an answer.
+const codeParked = "parked"
+
+// parkedAnswer is that answer.
+func parkedAnswer() *rmp.Hostcall {
+	return &rmp.Hostcall{Op: "action.confirm", Err: &rmp.HostcallError{Code: codeParked}}
+}
+
+// parkedEnd is the end of a guest in a worker that was parked.
+func (a *attempt) parkedEnd(e *workerEnd) ending {
+	a.clock.takeOver(e.Readings, e.ClockCut, e.ClockLeft)
+	if a.clock.cut {
+		a.tape.cut = true
+	}
+	a.watch.kill(errParked)
+	return ending{err: errParked}
 }
 
 // newTape is the tape that an attempt begins with.

@@ -29,6 +29,9 @@ type fsQuota struct {
 	tripped [4]atomic.Bool // by quotaOpenFiles and so on
 }
 
+// quotaNames are the limits as people are told of them, by the indexes below.
+var quotaNames = []string{"open_files", "files_created", "bytes_written", "dir_entries"}
+
 // Indexes into fsQuota.tripped.
 const (
 	quotaOpenFiles = iota
@@ -42,7 +45,7 @@ func newFSQuota(limits fsLimits) *fsQuota { return &fsQuota{limits: limits} }
 // Tripped names the limits that something was refused for, in a fixed order,
 // so that the host can say what the guest only sees as an error number.
 func (q *fsQuota) Tripped() (names []string) {
-	for i, name := range []string{"open_files", "files_created", "bytes_written", "dir_entries"} {
+	for i, name := range quotaNames {
 		if q.tripped[i].Load() {
 			names = append(names, name)
 		}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"runtime"
 	"sync"
 	"time"
@@ -43,8 +44,16 @@ type Runtime struct {
 
 	mu      sync.Mutex
 	modules map[string]*moduleEntry // by digest
+	codes   map[string]*codeEntry   // for workers, by digest
+	temp    *codeCache              // where there is no cache
 	closed  bool
 	filling sync.WaitGroup // goroutines that fill pools
+
+	workers   *workerPool
+	compiling chan struct{} // a place for each child that compiles
+	// unchecked: native code never looks whether it is to end. Only for a
+	// process that is killed then.
+	unchecked bool
 }
 
 type moduleEntry struct {
@@ -58,8 +67,10 @@ type moduleEntry struct {
 func NewRuntime(cfg RuntimeConfig) *Runtime {
 	cfg.Max = cfg.Max.or(DefaultMax)
 	r := &Runtime{
-		cfg: cfg, modules: map[string]*moduleEntry{},
-		memories: newMemoryPool(uint64(cfg.Max.MemoryMB) << 20),
+		cfg: cfg, modules: map[string]*moduleEntry{}, codes: map[string]*codeEntry{},
+		memories:  newMemoryPool(uint64(cfg.Max.MemoryMB) << 20),
+		workers:   newWorkerPool(min(cfg.KeepReady, 1)),
+		compiling: make(chan struct{}, compileChildren),
 	}
 	if cfg.CacheDir == "" {
 		return r
@@ -102,9 +113,14 @@ func (l Limits) atMost(m Limits) Limits {
 
 var errRuntimeClosed = errors.New("the runtime is closed")
 
-// Load compiles the module of a bundle, or returns it compiled. digest is the
-// hex BLAKE3 of binary, checked by whoever read it.
+// Load compiles the module of a bundle that came with the binary, or returns it
+// compiled. digest is the hex BLAKE3 of binary, checked by whoever read it.
 func (r *Runtime) Load(ctx context.Context, binary []byte, digest string) (*Module, error) {
+	return r.loadWith(digest, func() (*Module, error) { return r.compile(ctx, binary, digest) })
+}
+
+// loadWith loads a module once, for all who want it.
+func (r *Runtime) loadWith(digest string, load func() (*Module, error)) (*Module, error) {
 	r.mu.Lock()
 	if r.closed {
 		r.mu.Unlock()
@@ -116,7 +132,7 @@ func (r *Runtime) Load(ctx context.Context, binary []byte, digest string) (*Modu
 		r.modules[digest] = e
 	}
 	r.mu.Unlock()
-	e.once.Do(func() { e.module, e.err = r.compile(ctx, binary, digest) })
+	e.once.Do(func() { e.module, e.err = load() })
 	if e.err != nil {
 		r.forget(digest, e)
 	}
@@ -158,7 +174,8 @@ func (r *Runtime) compile(ctx context.Context, binary []byte, digest string) (*M
 	}
 	m, info, err := r.compileAnew(ctx, binary, digest, dir)
 	if err == nil && dir != "" {
-		r.warn(r.cache.seal(digest, info))
+		_, err := r.cache.seal(digest, info, m.life)
+		r.warn(err)
 	}
 	return m, err
 }
@@ -211,7 +228,7 @@ type Module struct {
 func (r *Runtime) build(ctx context.Context, binary []byte, digest string, info *ModuleInfo, cacheDir string) (*Module, error) {
 	m := &Module{owner: r, digest: digest, info: info, pools: map[string]*pool{}}
 	cfg := wazero.NewRuntimeConfigCompiler().
-		WithCloseOnContextDone(true). // or a guest in a loop could not be stopped
+		WithCloseOnContextDone(!r.unchecked). // or a guest in a loop could not be stopped
 		WithDebugInfoEnabled(false).
 		WithMemoryLimitPages(uint32(r.cfg.Max.MemoryMB) * pagesPerMB)
 	if cacheDir != "" {
@@ -278,9 +295,14 @@ func (r *Runtime) Close() error {
 	r.closed = true
 	modules := r.modules
 	r.modules = nil
+	temp := r.temp
 	r.mu.Unlock()
 	r.filling.Wait()
+	r.workers.close()
 	var errs []error
+	if temp != nil {
+		errs = append(errs, os.RemoveAll(temp.dir))
+	}
 	for _, e := range modules {
 		e.once.Do(func() { e.err = errRuntimeClosed })
 		if e.module != nil {

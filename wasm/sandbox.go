@@ -18,6 +18,8 @@ type ending struct {
 	exit   uint32 // whole, never cut to 8 bits
 	memory uint64 // size of linear memory, in bytes
 	err    error
+	// tripped names limits on files that the guest ran into.
+	tripped []string
 }
 
 // run runs g in an instance of the module until it ends or ctx does. inputLen
@@ -119,7 +121,12 @@ func endingOf(ctx context.Context, status uint32, err error) ending {
 // was just quicker: true for a deadline or a cancel, false for what it did.
 func inTime(ctx context.Context) bool {
 	cause := context.Cause(ctx)
-	return !errors.Is(cause, errOutputLimit) && !errors.Is(cause, errDiverged) && !errors.Is(cause, errParked)
+	for _, own := range []error{errOutputLimit, errOutputGone, errDiverged, errParked} {
+		if errors.Is(cause, own) {
+			return false
+		}
+	}
+	return true
 }
 
 func exitError(status uint32) error {
@@ -144,6 +151,8 @@ func killedBy(ctx context.Context) error {
 		return errParked
 	case errors.Is(cause, errOutputLimit):
 		return errorf(CodeOutputLimit, "stopped: more output than its limit")
+	case errors.Is(cause, errOutputGone):
+		return errorf(CodeOutputGone, "stopped: nobody reads its output")
 	case errors.Is(cause, errDiverged):
 		return errorf(CodeDiverged, "stopped: it left the recorded path")
 	default:

@@ -13,6 +13,7 @@ var (
 	errOutputLimit = errors.New("output limit")
 	errDiverged    = errors.New("diverged")
 	errParked      = errors.New("parked") // it waits for a decision, elsewhere
+	errOutputGone  = errors.New("nobody reads the output")
 )
 
 // stopwatch ends a context after a time that does not run while it is paused:

@@ -24,13 +24,17 @@ type tape struct {
 	size     int
 	cut      bool
 	replay   bool
-	next     int // of calls, in a replay
-	prefix   int // calls that were made before the attempt was parked
+	off      bool // nothing is to be recorded
+	next     int  // of calls, in a replay
+	prefix   int  // calls that were made before the attempt was parked
 	diverged *rmp.Divergence
 }
 
 // record adds an answered call.
 func (t *tape) record(call rmp.Hostcall) {
+	if t.off {
+		return
+	}
 	t.size += len(call.Op) + len(call.Args) + len(call.OK)
 	if t.cut || t.size > tapeMax {
 		t.cut, t.calls = true, nil
