@@ -508,6 +508,9 @@ func TestDeterminism(t *testing.T) {
 			r.rep.DurationMS = 0
 			for k := range r.rep.Nodes {
 				r.rep.Nodes[k].DurationMS = 0
+				if a := r.rep.Trace.Nodes[k].FinalAttempt; a != nil {
+					a.TSMillis = 0
+				}
 			}
 			got := append(mustJSON(r.rep), mustJSON(r.rep.Trace)...)
 			if first == nil {

@@ -84,10 +84,11 @@ type (
 	}
 
 	nodeStartedRecord struct {
-		TraceID string `json:"trace_id"`
-		Node    string `json:"node"`
-		Agent   string `json:"agent"`
-		Attempt int    `json:"attempt"`
+		TraceID  string `json:"trace_id"`
+		Node     string `json:"node"`
+		Agent    string `json:"agent"`
+		Attempt  int    `json:"attempt"`
+		TSMillis int64  `json:"ts_ms"`
 	}
 
 	// attemptRecord is what the records of an attempt's end have in common.

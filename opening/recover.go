@@ -249,7 +249,7 @@ func (rr *RecordedRun) nodeStarted(rec Record) error {
 		return fmt.Errorf("attempt %d of %s comes where %d was due", p.Attempt, quote(p.Node), n.attempt)
 	}
 	rr.running++
-	rr.attempts[i] = rr.attempt(i, rec.TSMillis)
+	rr.attempts[i] = rr.attempt(i, p.TSMillis)
 	return nil
 }
 
@@ -273,7 +273,7 @@ func (rr *RecordedRun) finish(a *attempt, p *attemptRecord, ts int64) {
 		a.req.Budget = *p.Budget
 	}
 	a.resp = &Response{
-		Status: p.AttemptStatus, ExitCode: p.ExitCode, Micros: p.Micros, Digest: p.Digest,
+		Status: p.AttemptStatus, ExitCode: p.ExitCode, Micros: p.Micros, Digest: p.Digest, Caps: p.Caps,
 		Tape: p.Hostcalls, TapeCut: p.TapeCut,
 	}
 	if p.Usage != nil {

@@ -47,6 +47,7 @@ func (r *runner) recordStart() {
 func (r *runner) recordAttempt(a *attempt) {
 	r.record(kindNodeStarted, nodeStartedRecord{
 		TraceID: r.ids.trace, Node: a.req.Node, Agent: a.req.Ref, Attempt: a.req.Attempt,
+		TSMillis: a.begun.UnixMilli(),
 	})
 	r.event(kindNodeStarted, levelInfo, nodeStartedMeta{
 		Node: a.req.Node, Agent: a.req.Ref, Attempt: a.req.Attempt,
