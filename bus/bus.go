@@ -95,13 +95,14 @@ type Bus struct {
 	// that they remember are out of date.
 	gen atomic.Uint64
 
-	mu      sync.RWMutex // of all below
-	tree    node
-	targets map[*target]struct{}
-	members map[*Client]struct{}
-	closers []func()     // what Close ends besides members
-	past    publishStats // of publishers that are gone
-	closed  bool
+	mu       sync.RWMutex // of all below
+	tree     node
+	targets  map[*target]struct{}
+	members  map[*Client]struct{}
+	watchers map[*watcher]struct{}
+	closers  []func()     // what Close ends besides members
+	past     publishStats // of publishers that are gone
+	closed   bool
 }
 
 // target is where frames for one filter go: a subscription in process or one
@@ -131,11 +132,12 @@ type group struct {
 // New returns a bus without members.
 func New(cfg Config) *Bus {
 	b := &Bus{
-		cfg:     cfg.withDefaults(),
-		clock:   newClock(),
-		seed:    maphash.MakeSeed(),
-		targets: make(map[*target]struct{}),
-		members: make(map[*Client]struct{}),
+		cfg:      cfg.withDefaults(),
+		clock:    newClock(),
+		seed:     maphash.MakeSeed(),
+		targets:  make(map[*target]struct{}),
+		members:  make(map[*Client]struct{}),
+		watchers: make(map[*watcher]struct{}),
 	}
 	b.gen.Store(1)
 	b.notices.start(b)
@@ -195,6 +197,7 @@ func (b *Bus) add(t *target) error {
 	}
 	b.targets[t] = struct{}{}
 	b.gen.Add(1)
+	b.tell(t.filter)
 	return nil
 }
 
@@ -226,6 +229,7 @@ func (b *Bus) remove(t *target) {
 	})
 	b.tree.prune(t.filter)
 	b.gen.Add(1)
+	b.tell(t.filter)
 }
 
 // part takes a target out of the group and reports whether it was the last.

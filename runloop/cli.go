@@ -44,7 +44,8 @@ const cliExamples = `rlp run compose_email --local -p recipient=john -p topic="Q
 // commands are the commands of rlp in the order of the help.
 func commands(io *IO) []*cli.Command {
 	list := []*cli.Command{
-		cmdRun(io), cmdRuns(io), cmdReplay(io), cmdTrace(io), cmdCI(io), cmdKB(io), cmdAgent(io), cmdOpening(io),
+		cmdRun(io), cmdRuns(io), cmdReplay(io), cmdTrace(io), cmdCI(io), cmdKB(io), cmdAgent(io), cmdCaps(io),
+		cmdTrust(io), cmdOpening(io),
 		cmdRoute(io), cmdWhy(io), cmdConfig(io), cmdStatus(io), cmdVersion(io),
 	}
 	for _, c := range list {

@@ -10,27 +10,53 @@ import (
 )
 
 func cmdAgent(io *IO) *cli.Command {
-	dir := &cli.StringFlag{Name: "agents-dir", Usage: "look for agents in `DIR` first"}
+	explain := cmdCapsExplain(io, "caps")
+	explain.Usage = "short for rlp caps explain"
 	return &cli.Command{
-		Name: "agent", Usage: "see agents and grant what they ask for",
+		Name: "agent", Usage: "write, build, sign, install and see agents",
+		Description: `Examples:
+   rlp agent list
+   rlp agent scaffold greeter && rlp agent build greeter
+   rlp agent install greeter.tar.gz`,
 		Subcommands: []*cli.Command{
-			{
-				Name: "list", Usage: "agents that can be found, and what they may do",
-				Flags: []cli.Flag{dir, jsonFlag()},
-				Action: func(c *cli.Context) error {
-					return agentList(io, c.String("agents-dir"), c.Bool("json"))
-				},
-			},
-			{
-				Name: "grant", Usage: "let an agent have what its policy.caps asks for", ArgsUsage: "NAME",
-				Flags: []cli.Flag{dir, &cli.BoolFlag{Name: "yes", Usage: "do not ask"}},
-				Action: func(c *cli.Context) error {
-					if c.NArg() != 1 {
-						return usageErrorf("which agent? (see rlp agent grant --help)")
-					}
-					return agentGrant(io, c.Args().First(), c.String("agents-dir"), c.Bool("yes"))
-				},
-			},
+			cmdAgentList(io), cmdAgentShow(io), cmdAgentGrant(io), explain,
+			cmdAgentKeygen(io), cmdAgentSign(io), cmdAgentVerify(io),
+		},
+	}
+}
+
+func cmdAgentList(io *IO) *cli.Command {
+	return &cli.Command{
+		Name: "list", Usage: "agents that can be found, and what they may do",
+		Flags: []cli.Flag{agentsDirFlag(), jsonFlag()},
+		Action: func(c *cli.Context) error {
+			d, err := io.openDesk(c.String("agents-dir"))
+			if err != nil {
+				return err
+			}
+			return d.list(c.Bool("json"))
+		},
+	}
+}
+
+func cmdAgentGrant(io *IO) *cli.Command {
+	return &cli.Command{
+		Name: "grant", Usage: "let an agent have what its policy.caps asks for", ArgsUsage: "NAME",
+		Description: `The grant is for these files and these capabilities: a version that wants more
+has to be granted again.
+
+Example:
+   rlp agent grant greeter`,
+		Flags: []cli.Flag{agentsDirFlag(), &cli.BoolFlag{Name: "yes", Usage: "do not ask"}},
+		Action: func(c *cli.Context) error {
+			if c.NArg() != 1 {
+				return usageErrorf("which agent? (see rlp agent grant --help)")
+			}
+			d, err := io.openDesk(c.String("agents-dir"))
+			if err != nil {
+				return err
+			}
+			return d.grantRef(c.Args().First(), c.Bool("yes"))
 		},
 	}
 }
@@ -44,30 +70,21 @@ type agentRow struct {
 	May     string `json:"may,omitempty"` // in words
 	Digest  string `json:"digest,omitempty"`
 	Error   string `json:"error,omitempty"`
+	Signed  string `json:"signed,omitempty"` // by whom, in words
 	About   string `json:"description,omitempty"`
 }
 
-func agentList(io *IO, agentsDir string, asJSON bool) error {
-	cfg, err := io.config()
+func (d *desk) list(asJSON bool) error {
+	refs, err := d.catalog.Refs()
 	if err != nil {
 		return err
 	}
-	catalog, err := io.catalog(cfg, sessionOptions{agentsDir: agentsDir})
-	if err != nil {
-		return err
-	}
-	refs, err := catalog.Refs()
-	if err != nil {
-		return err
-	}
-	p := io.places(cfg)
-	policy := &wasm.Policy{OverridesDir: p.overrides, Grants: &wasm.Grants{Dir: p.grants}}
 	rows := []agentRow{}
 	for _, ref := range refs {
-		rows = append(rows, rowOf(catalog, policy, ref))
+		rows = append(rows, d.row(ref))
 	}
 	if asJSON {
-		return printJSON(io.Stdout, rows)
+		return printJSON(d.io.Stdout, rows)
 	}
 	t := &table{head: []string{"AGENT", "VERSION", "FROM", "GRANTED", "MAY"}}
 	for _, r := range rows {
@@ -77,46 +94,47 @@ func agentList(io *IO, agentsDir string, asJSON bool) error {
 		}
 		t.add(r.Ref, r.Version, r.Origin, granted, r.May+r.Error)
 	}
-	return t.write(io.Stdout, io.isTerminal(io.Stdout))
+	return t.write(d.io.Stdout, d.io.isTerminal(d.io.Stdout))
 }
 
-func rowOf(catalog *wasm.Catalog, policy *wasm.Policy, ref string) agentRow {
-	b, err := catalog.Bundle(ref)
+// row is an agent's line. One that is not granted shows what it asks for.
+func (d *desk) row(ref string) agentRow {
+	b, err := d.catalog.Bundle(ref)
 	if err != nil {
 		return agentRow{Ref: ref, Error: err.Error()}
 	}
+	e := d.explanation(b)
 	r := agentRow{
 		Ref: ref, Version: b.Manifest.Version, Origin: b.Origin, Digest: b.Digest,
-		About: b.Manifest.Description, May: b.Caps.Describe(),
+		About: b.Manifest.Description, May: e.May, Granted: e.Granted, Signed: e.Signed,
 	}
-	caps, _, err := policy.Effective(b)
-	if err == nil {
-		r.Granted, r.May = true, caps.Describe()
+	if !e.Granted {
+		r.May = e.Asks
 	}
 	return r
 }
 
-func agentGrant(io *IO, ref, agentsDir string, yes bool) error {
-	cfg, err := io.config()
+func (d *desk) grantRef(ref string, yes bool) error {
+	b, err := d.bundle(ref)
 	if err != nil {
 		return err
-	}
-	catalog, err := io.catalog(cfg, sessionOptions{agentsDir: agentsDir})
-	if err != nil {
-		return err
-	}
-	b, err := catalog.Bundle(ref)
-	if err != nil {
-		return exitErrorf(exitNotFound, "%v", err)
 	}
 	if b.BuiltIn {
-		fmt.Fprintf(io.Stdout, "%s came with the binary and needs no grant\n", ref)
-		return nil
+		_, err := fmt.Fprintf(d.io.Stdout, "%s came with the binary and needs no grant\n", ref)
+		return err
 	}
-	fmt.Fprintf(io.Stderr, "agent %s %s from %s asks %s\n", printable(ref), printable(b.Manifest.Version),
-		printable(b.Origin), printable(b.Caps.Describe()))
+	return d.grant(b, yes)
+}
+
+// grant shows what a bundle asks for, asks unless yes, and remembers.
+func (d *desk) grant(b *wasm.Bundle, yes bool) error {
+	r, err := d.policy.Rule(b)
+	if err != nil {
+		return agentExit(err)
+	}
+	d.showAsk(b, r)
 	if !yes {
-		ok, err := io.askYes("Grant that?")
+		ok, err := d.io.askYes("Grant that?")
 		if err != nil {
 			return err
 		}
@@ -124,9 +142,25 @@ func agentGrant(io *IO, ref, agentsDir string, yes bool) error {
 			return exitErrorf(exitDeclined, "not granted")
 		}
 	}
-	p := io.places(cfg)
-	if err := p.makeWork(); err != nil {
+	return d.remember(b)
+}
+
+// showAsk says what a person is about to agree to.
+func (d *desk) showAsk(b *wasm.Bundle, r *wasm.Ruling) {
+	signed := "by " + r.Verdict.Signer
+	if r.Verdict.Rule == nil {
+		signed = r.Verdict.Why
+	}
+	fmt.Fprintf(d.io.Stderr, "agent %s %s from %s (signed: %s) asks %s\n", printable(b.Manifest.Name),
+		printable(b.Manifest.Version), printable(b.Origin), printable(signed), printable(b.Caps.Describe()))
+	if left := r.Caps.Describe(); left != b.Caps.Describe() {
+		fmt.Fprintf(d.io.Stderr, "policies leave it %s\n", printable(left))
+	}
+}
+
+func (d *desk) remember(b *wasm.Bundle) error {
+	if err := d.places.makeWork(); err != nil {
 		return err
 	}
-	return (&wasm.Grants{Dir: p.grants}).Add(b, time.Now())
+	return d.policy.Grants.Add(b, time.Now())
 }

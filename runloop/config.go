@@ -191,6 +191,9 @@ type PolicyConfig struct {
 	AllowUnsignedAgents    *bool    `koanf:"allow_unsigned_agents"`
 	DefaultTokens          *int     `koanf:"default_tokens"`
 	HardCapUSD             *float64 `koanf:"hard_cap_usd"`
+	// Caps is the most that any agent may have, in the form of [capabilities].
+	// What it does not name stays as the agent asks.
+	Caps map[string]any `koanf:"caps"`
 }
 
 // defaultConfig is the lowest layer.

@@ -65,6 +65,9 @@ func envValue(text string, t reflect.Type) (any, error) {
 		return orWant(strconv.ParseFloat(text, 64))("a number")
 	case reflect.Slice:
 		return envList(text, t)
+	case reflect.Map:
+		var m map[string]any
+		return orWant(m, json.Unmarshal([]byte(text), &m))("a JSON map")
 	}
 	return text, nil
 }

@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/goccy/go-yaml"
 	"github.com/goccy/go-yaml/ast"
 	"github.com/goccy/go-yaml/parser"
 )
@@ -74,6 +75,8 @@ func (r *configReader) value(n ast.Node, t reflect.Type, key string) any {
 		return r.table(n, t, key)
 	case reflect.Slice:
 		return r.list(n, t, key)
+	case reflect.Map:
+		return r.free(n, key)
 	}
 	return r.scalar(n, t, key)
 }
@@ -105,6 +108,15 @@ func (r *configReader) table(n ast.Node, t reflect.Type, key string) any {
 			continue
 		}
 		out[k] = r.value(e.Value, field, full)
+	}
+	return out
+}
+
+// free reads a map whose values are checked by whom they are for.
+func (r *configReader) free(n ast.Node, key string) any {
+	var out map[string]any
+	if err := yaml.NodeToValue(n, &out); err != nil {
+		r.fail(n, key, "a map")
 	}
 	return out
 }

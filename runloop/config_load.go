@@ -12,6 +12,8 @@ import (
 
 	"github.com/knadh/koanf/maps"
 	"github.com/knadh/koanf/v2"
+
+	"github.com/runloop-os/runloop/wasm"
 )
 
 // systemConfig is the file whose policy binds everybody.
@@ -34,6 +36,9 @@ type Loaded struct {
 	// Origin tells for each key, in its dotted form, which layer its value
 	// comes from.
 	Origin map[string]string
+
+	// CapsLimits is policy.caps of each layer, the system's first.
+	CapsLimits []*wasm.CapsLimit
 
 	merged *koanf.Koanf
 }
@@ -229,7 +234,7 @@ func (l *Loaded) check(system string) error {
 			return usageErrorf("config: %s (from %s) %s", c.key, l.Origin[c.key], c.say)
 		}
 	}
-	if err := l.checkNames(); err != nil {
+	if err := errors.Join(l.checkNames(), l.limitCaps(system)); err != nil {
 		return err
 	}
 	return l.checkPolicy(system)

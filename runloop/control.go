@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"os"
+	"strings"
 	"sync"
 	"time"
 
@@ -174,8 +175,11 @@ func (c *control) describe(req *ctrlRequest) ctrlAnswer {
 	return a
 }
 
+// describeOne describes the agent that an opening calls agent:NAME.
 func (c *control) describeOne(ref string) describedAgent {
-	b, err := c.session.catalog.Bundle(ref)
+	name := strings.TrimPrefix(ref, "agent:")
+	ref = "agent:" + name
+	b, err := c.session.catalog.Bundle(name)
 	if err != nil {
 		return describedAgent{Ref: ref, Error: err.Error()}
 	}

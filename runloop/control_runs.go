@@ -33,7 +33,7 @@ func (c *control) submit(ctx context.Context, id rmp.TraceID, req *ctrlRequest) 
 	for ref, want := range req.AgentDigests {
 		if got := plan.Digests[ref]; got != want {
 			return ctrlAnswer{Op: "run.rejected", Code: "digest_mismatch",
-				Reason: "agent " + ref + " is bundle " + orText(got, "unknown") + " here, not " + want}
+				Reason: ref + " is bundle " + orText(got, "unknown") + " here, not " + want}
 		}
 	}
 	if err := c.runs.start(uuid.UUID(id), plan, policy); err != nil {

@@ -7,6 +7,7 @@ import (
 	"net"
 	"os"
 	"os/signal"
+	"path/filepath"
 	"sync"
 	"time"
 
@@ -119,6 +120,10 @@ func (d *daemon) run(ctx context.Context) error {
 	p := d.io.places(d.cfg)
 	if err := p.makeWork(); err != nil {
 		return err
+	}
+	// A folder that is not there now is not looked into later.
+	if err := os.MkdirAll(filepath.Join(p.work, "agents"), 0o700); err != nil {
+		return fmt.Errorf("the folder for agents: %w", err)
 	}
 	// A daemon that is there already is found before anything is opened.
 	listeners, err := listenDaemon(d.cfg)

@@ -11,7 +11,25 @@ import (
 	"github.com/runloop-os/runloop/wasm"
 )
 
-// TestMain lets the scripts run this test binary as runloop and its applets.
+// moduleCache holds the compiled modules of all tests, as XDG_CACHE_HOME.
+var moduleCache string
+
+// cached runs the tests with a moduleCache.
+type cached struct{ *testing.M }
+
+// Run implements testscript.TestingM.
+func (m cached) Run() int {
+	var err error
+	if moduleCache, err = os.MkdirTemp("", "runloop-cache"); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	defer os.RemoveAll(moduleCache)
+	return m.M.Run()
+}
+
+// TestMain lets the tests run this test binary as runloop and its applets, which
+// are on the PATH.
 func TestMain(m *testing.M) {
 	if code, ok := wasm.RunChild(os.Args); ok {
 		os.Exit(code)
@@ -24,5 +42,5 @@ func TestMain(m *testing.M) {
 	for _, a := range applets() {
 		commands[a.name] = commands["runloop"]
 	}
-	testscript.Main(m, commands)
+	testscript.Main(cached{m}, commands)
 }

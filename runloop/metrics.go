@@ -199,43 +199,49 @@ func (m *metrics) close() {
 	m.client.Close()
 }
 
-// publish sends a snapshot each second while somebody listens.
+// publish sends a snapshot each second while somebody listens, and sleeps while
+// nobody does.
 func (m *metrics) publish(ctx context.Context) {
-	tick := time.NewTicker(metricsEvery)
+	changed, stop := m.d.session.bus.Watch(topicMetrics)
+	defer stop()
+	tick := time.NewTimer(metricsEvery)
 	defer tick.Stop()
-	for {
+	for last := (time.Time{}); ; {
+		switch wait := metricsEvery - time.Since(last); {
+		case !m.d.session.bus.Wanted(topicMetrics):
+			tick.Stop()
+		case wait > 0:
+			tick.Reset(wait)
+		default:
+			last = time.Now()
+			m.send(ctx)
+			tick.Reset(metricsEvery)
+		}
 		select {
 		case <-ctx.Done():
 			return
+		case <-changed:
 		case <-tick.C:
-		}
-		if !m.wanted() {
-			continue
-		}
-		snap, err := m.snapshot(ctx)
-		if err != nil {
-			continue // the ledger says so elsewhere
-		}
-		raw, err := packJSON(snap)
-		if err == nil {
-			err = m.client.Send(ctx, &rmp.Message{
-				SchemaID: rmp.CTMetricsSnapshot, TTLMS: uint64(10 * metricsEvery.Milliseconds()),
-				Meta: rmp.Meta{Topic: topicMetrics, From: "runloopd"}, Raw: raw,
-			})
-		}
-		if err != nil && ctx.Err() == nil && !errors.Is(err, bus.ErrBackpressure) {
-			m.d.log.Warn("metrics", "error", err)
 		}
 	}
 }
 
-func (m *metrics) wanted() bool {
-	for _, s := range m.d.session.bus.Subscriptions() {
-		if bus.Matches(s.Filter, topicMetrics) {
-			return true
-		}
+// send publishes one snapshot.
+func (m *metrics) send(ctx context.Context) {
+	snap, err := m.snapshot(ctx)
+	if err != nil {
+		return // the ledger says so elsewhere
 	}
-	return false
+	raw, err := packJSON(snap)
+	if err == nil {
+		err = m.client.Send(ctx, &rmp.Message{
+			SchemaID: rmp.CTMetricsSnapshot, TTLMS: uint64(10 * metricsEvery.Milliseconds()),
+			Meta: rmp.Meta{Topic: topicMetrics, From: "runloopd"}, Raw: raw,
+		})
+	}
+	if err != nil && ctx.Err() == nil && !errors.Is(err, bus.ErrBackpressure) {
+		m.d.log.Warn("metrics", "error", err)
+	}
 }
 
 func (m *metrics) snapshot(ctx context.Context) (*snapshot, error) {

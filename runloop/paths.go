@@ -13,6 +13,8 @@ type places struct {
 	artifacts string
 	overrides string // of capabilities
 	grants    string
+	trust     string // whose signatures count: a file
+	installed string // agents of rlp agent install
 	schemas   string // the user's own kinds of events
 	cache     string // compiled modules; "" when there is no place for it
 }
@@ -25,6 +27,8 @@ func (o *IO) places(l *Loaded) places {
 		artifacts: filepath.Join(work, "artifacts"),
 		overrides: filepath.Join(work, "caps", "overrides"),
 		grants:    filepath.Join(work, "caps", "grants"),
+		trust:     filepath.Join(work, "trust-policy.toml"),
+		installed: filepath.Join(work, "agents"),
 		schemas:   filepath.Join(work, "schemas"),
 		cache:     o.cacheDir(work),
 	}

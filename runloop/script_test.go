@@ -20,11 +20,6 @@ import (
 // TestScripts runs the transcripts in testdata/script: what people type and
 // what they see. Each has a HOME of its own; compiled modules are shared.
 func TestScripts(t *testing.T) {
-	cache, err := os.MkdirTemp("", "runloop-cache")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { os.RemoveAll(cache) })
 	testdata, err := filepath.Abs(filepath.Join(root, "testdata"))
 	if err != nil {
 		t.Fatal(err)
@@ -35,7 +30,7 @@ func TestScripts(t *testing.T) {
 		RequireUniqueNames:  true,
 		Setup: func(env *testscript.Env) error {
 			env.Setenv("HOME", filepath.Join(env.WorkDir, "home"))
-			env.Setenv("XDG_CACHE_HOME", cache)
+			env.Setenv("XDG_CACHE_HOME", moduleCache)
 			env.Setenv("TESTDATA", testdata)
 			env.Setenv("TERM", "dumb")
 			return os.Mkdir(filepath.Join(env.WorkDir, "home"), 0o755)
@@ -94,7 +89,7 @@ func cmdBundle(ts *testscript.TestScript, neg bool, args []string) {
 	writeTestBundle(ts, ts.MkAbs(filepath.Join(args[0], args[1])), args[1], module, caps, "[ports.in]\nin = \"any\"\n[ports.out]\nout = \"any\"\n")
 }
 
-func writeTestBundle(ts *testscript.TestScript, dir, name string, module []byte, caps, rest string) {
+func writeTestBundle(ts interface{ Check(error) }, dir, name string, module []byte, caps, rest string) {
 	sum := blake3.Sum256(module)
 	manifest := "[agent]\nname = \"" + name + "\"\nversion = \"1.0.0\"\nkind = \"wasm32-wasip1\"\n" +
 		"entry_wasm = { path = \"" + name + ".wasm\", blake3 = \"" + hex.EncodeToString(sum[:]) + "\" }\n" + rest

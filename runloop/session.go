@@ -47,6 +47,9 @@ type sessionOptions struct {
 	grants    []string // agents granted for this process
 	// sealed is for replays: no knowledge base, no broker, nobody to ask.
 	sealed bool
+	// replayCaps hold replays to less than was recorded; nil does not.
+	replayCaps func(*wasm.Bundle) *wasm.Caps
+	replayKB   wasm.KB // says what it would refuse
 	// sources go before all others: agents that are tried in a replay.
 	sources []wasm.Source
 	// keepReady is how many instances of each agent are made ahead.
@@ -116,7 +119,7 @@ func (o *IO) catalog(cfg *Loaded, opt sessionOptions) (*wasm.Catalog, error) {
 	if !opt.daemon {
 		dirs = append(dirs, "agents")
 	}
-	dirs = append(dirs, o.places(cfg).work+"/agents", "/usr/lib/runloop/agents", "/var/lib/runloop/agents")
+	dirs = append(dirs, o.places(cfg).installed, "/usr/lib/runloop/agents", "/var/lib/runloop/agents")
 	seen := map[string]bool{"": true}
 	for _, dir := range dirs {
 		if seen[dir] {
@@ -148,7 +151,7 @@ func (o *IO) catalog(cfg *Loaded, opt sessionOptions) (*wasm.Catalog, error) {
 // serve starts the agents' host.
 func (s *session) serve(ctx context.Context, opt sessionOptions) error {
 	ctx, s.stop = context.WithCancel(context.WithoutCancel(ctx))
-	services := wasm.Services{Now: time.Now}
+	services := wasm.Services{Now: time.Now, KB: opt.replayKB}
 	if !opt.sealed {
 		var err error
 		s.confirm, err = wasm.NewConfirmer(s.bus.Client("confirm", bus.KindAgent), confirmTimeout)
@@ -160,7 +163,7 @@ func (s *session) serve(ctx context.Context, opt sessionOptions) error {
 	}
 	host, err := wasm.NewHost(wasm.HostConfig{
 		Client: s.bus.Client("host", bus.KindAgent), Catalog: s.catalog, Runtime: s.runtime,
-		Policy: s.policy(opt.grants...), Services: services, Warn: s.warn,
+		Policy: s.policy(opt.grants...), Services: services, Warn: s.warn, ReplayCaps: opt.replayCaps,
 		Guarded: []string{s.places.work, s.places.pog, s.places.cache},
 	})
 	if err != nil {
@@ -179,9 +182,16 @@ func (s *session) serve(ctx context.Context, opt sessionOptions) error {
 
 // policy is what agents may do on this machine.
 func (s *session) policy(granted ...string) *wasm.Policy {
+	return s.io.policy(s.cfg, granted...)
+}
+
+// policy is what agents may do under a configuration.
+func (o *IO) policy(cfg *Loaded, granted ...string) *wasm.Policy {
+	p := o.places(cfg)
 	return &wasm.Policy{
-		OverridesDir: s.places.overrides,
-		Grants:       &wasm.Grants{Dir: s.places.grants}, GrantNames: granted,
+		OverridesDir: p.overrides, TrustFile: p.trust, System: cfg.CapsLimits,
+		RequireSigned: !cfg.Security.AllowUnsignedAgents,
+		Grants:        &wasm.Grants{Dir: p.grants}, GrantNames: granted,
 	}
 }
 

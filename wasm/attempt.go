@@ -63,7 +63,7 @@ func newAttempt(req *rmp.AgentRequest, b *Bundle, caps *Caps, s *Services) (*att
 		return nil, err
 	}
 	a.door = &door{
-		open: true, services: s, tape: a.tape, emit: a.logLine,
+		open: true, services: s, tape: a.tape, emit: a.logLine, checked: a.tape.replay && s.checkReplays,
 		caller: Caller{
 			Agent: b.Manifest.Name, TraceID: req.TraceID, OpeningID: req.OpeningID,
 			Node: req.Node, Attempt: req.Attempt, InputsHash: hexSum(a.inputs),
@@ -91,7 +91,7 @@ func (a *attempt) newClock(s *Services) (*clock, error) {
 	switch {
 	case err != nil:
 		return nil, err
-	case readings == nil && a.tape.replay:
+	case a.tape.replay && (readings == nil || s.checkReplays && !a.caps.Time):
 		return newVirtualClock(), nil
 	case a.tape.replay:
 		return newReplayClock(readings), nil

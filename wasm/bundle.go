@@ -36,6 +36,8 @@ type Bundle struct {
 	Digest       string
 	Origin       string // where it was found, for people
 	BuiltIn      bool   // it came with the binary
+	// Signer is the key that signed the manifest; empty for an unsigned bundle.
+	Signer PublicKey
 }
 
 // LoadBundle reads and checks the bundle in folder dir of fsys. The entry
@@ -57,6 +59,9 @@ func loadBundle(fsys fs.FS, dir string, modules map[string][]byte) (*Bundle, err
 		return nil, err
 	}
 	b := &Bundle{Manifest: m}
+	if err := b.readSignature(fsys, dir, src); err != nil {
+		return nil, err
+	}
 	sum := &bundleSum{}
 	sum.add(ManifestFile, src)
 	for _, read := range []func(fs.FS, string, *bundleSum) error{b.readCaps, b.readSchemas, b.readTools} {
@@ -84,20 +89,20 @@ func (b *Bundle) readCaps(fsys fs.FS, dir string, sum *bundleSum) error {
 func (b *Bundle) readSchemas(fsys fs.FS, dir string, sum *bundleSum) error {
 	schemas := map[string]json.RawMessage{}
 	for _, ref := range b.Manifest.schemaRefs() {
-		src, name, err := readRef(fsys, dir, FileRef{Path: ref}, textFileMax)
+		src, name, err := readRef(fsys, dir, ref, textFileMax)
 		if err != nil {
 			return err
 		}
 		if !json.Valid(src) {
 			return errorf(CodeBundle, "%s: not JSON", name)
 		}
-		sum.add("schema/"+ref, src)
-		schemas[ref] = src
+		sum.add("schema/"+ref.Path, src)
+		schemas[ref.Path] = src
 	}
 	for _, ports := range []map[string]Port{b.Manifest.In, b.Manifest.Out} {
 		for name, p := range ports {
-			if p.SchemaRef != "" {
-				p.Type, p.Schema = AnyType, schemas[p.SchemaRef]
+			if p.SchemaRef.Path != "" {
+				p.Type, p.Schema = AnyType, schemas[p.SchemaRef.Path]
 				ports[name] = p
 			}
 		}

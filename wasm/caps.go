@@ -130,8 +130,9 @@ func decodeTOML(name string, src []byte, v any) error {
 		return nil
 	case *toml.StrictMissingError:
 		row, col := e.Errors[0].Position()
-		return errorf(CodeBundle, "%s:%d:%d: unknown key %q", name, row, col,
-			strings.Join(e.Errors[0].Key(), "."))
+		key := e.Errors[0].Key()
+		return errorf(CodeBundle, "%s:%d:%d: unknown key %q%s", name, row, col, strings.Join(key, "."),
+			didYouMean(key[len(key)-1], knownKeys(v, key[:len(key)-1])))
 	case *toml.DecodeError:
 		row, col := e.Position()
 		return errorf(CodeBundle, "%s:%d:%d: %s", name, row, col, e.Error())

@@ -8,8 +8,8 @@ import (
 )
 
 // Files returns the files of the bundle for a reference by their path in a
-// folder of bundles: those that its digest covers, and its module, which may lie
-// beside the folder. They make the same bundle wherever they are put. Errors are
+// folder of bundles: those that its digest covers, its signature, and its module,
+// which may lie beside the folder. They make the same bundle wherever they are put. Errors are
 // those of [Catalog.Bundle].
 func (c *Catalog) Files(ref string) (map[string][]byte, error) {
 	b, err := c.Bundle(ref)
@@ -28,9 +28,12 @@ func (c *Catalog) Files(ref string) (map[string][]byte, error) {
 
 // files reads what b was read from.
 func (src *Source) files(b *Bundle, ref string) (map[string][]byte, error) {
-	refs := append([]string{ManifestFile, b.Manifest.Caps.Path}, b.Manifest.schemaRefs()...)
-	if b.Manifest.Tools != nil {
-		refs = append(refs, b.Manifest.Tools.Path)
+	refs := []string{ManifestFile}
+	for _, f := range b.Manifest.files()[1:] {
+		refs = append(refs, f.Path)
+	}
+	if b.Signer != "" {
+		refs = append(refs, SignatureFile)
 	}
 	module := path.Join(ref, b.Manifest.Entry.Path)
 	files := map[string][]byte{module: b.Module}

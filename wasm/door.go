@@ -44,6 +44,7 @@ type door struct {
 	pace     pacer
 	denied   map[denial]int // how often
 	parking                 // of requests for confirmation
+	checked  bool           // a replay is held to the caller's capabilities
 }
 
 // denial is what is audited once for each attempt, and once more with the
@@ -122,6 +123,10 @@ func (d *door) answer(ctx context.Context, op string, args []byte) (rmp.Hostcall
 		call, ok := d.tape.answer(op, args)
 		if !ok {
 			d.watch.kill(errDiverged)
+		}
+		if err := d.checkTaped(ctx, op, args, call); ok && err != nil {
+			d.leaveTape(op, args, call, err)
+			return call, false
 		}
 		return call, ok
 	}

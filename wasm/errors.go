@@ -23,6 +23,8 @@ const (
 	CodeDigest        = "digest_mismatch"     // a file is not the one named
 	CodeBundle        = "bundle_invalid"      // manifest, caps or layout
 	CodeUnknownAgent  = "unknown_agent"       // no such bundle
+	CodeSignature     = "signature_invalid"   // a signature does not fit its bundle
+	CodeUntrusted     = "untrusted"           // nobody trusts who signed, or nobody did
 	CodeNotGranted    = "not_granted"         // nobody granted the bundle's caps
 	CodeDenied        = "denied"              // a capability is missing
 	CodeHost          = "host_error"          // a fault of ours

@@ -155,7 +155,7 @@ func (a *attempt) recordedMounts() (paths []string, err error) {
 		return nil, errorf(CodeRequest, "tape: %s: %v", opMounts, err)
 	}
 	a.tape.next = 1
-	return paths, nil
+	return a.takeRoots(paths)
 }
 
 // replayedFiles stand in for the roots of a recording.
@@ -175,12 +175,26 @@ func (a *attempt) replayFile(op string, args, result any) error {
 	if err != nil {
 		return err
 	}
-	call, ok := a.tape.answer(op, in)
+	call, ok := a.answerFile(op, in)
 	if !ok {
-		a.watch.kill(errDiverged)
 		return errLeftTape
 	}
 	return unmarshalMsgpack(call.OK, result)
+}
+
+// answerFile answers a file operation from the tape; false means that the
+// guest is to end.
+func (a *attempt) answerFile(op string, args []byte) (rmp.Hostcall, bool) {
+	call, ok := a.tape.answer(op, args)
+	if !ok {
+		a.watch.kill(errDiverged)
+		return call, false
+	}
+	if err := a.mayDo(op, args); err != nil {
+		a.door.leaveTape(op, args, call, err)
+		return call, false
+	}
+	return call, true
 }
 
 // config is what wazero mounts, or nil for nothing.

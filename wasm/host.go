@@ -23,14 +23,14 @@ type HostConfig struct {
 	// Guarded are the host's own directories and files (state, configuration,
 	// caches, sockets, secrets): no grant may be, hold or lie in one.
 	Guarded []string
+	// ReplayCaps, when set, are what replays are held to: an attempt that used
+	// more diverges. Nil lets a replay do whatever was recorded.
+	ReplayCaps func(*Bundle) *Caps
 	// MaxAttempts bounds how many guests run at a time; 0 means 16. Requests
 	// beyond that wait.
 	MaxAttempts int
 	// Isolation is where agents run; "" means IsolationAuto.
 	Isolation Isolation
-	// TrustInline reports whether a bundle that did not come with the binary
-	// is trusted to run in this process under IsolationAuto. Nil: none is.
-	TrustInline func(*Bundle) bool
 	// Memory is what all guests together may need at worst, in bytes: those
 	// that do not fit wait. 0 means three quarters of the machine's.
 	Memory int64
@@ -93,6 +93,7 @@ func NewHost(cfg HostConfig) (*Host, error) {
 	if cfg.Services.Now == nil {
 		cfg.Services.Now = time.Now
 	}
+	cfg.Services.checkReplays = cfg.ReplayCaps != nil
 	h := &Host{
 		cfg: cfg, slots: make(chan struct{}, cfg.MaxAttempts), budget: newMemoryBudget(cfg.Memory),
 		running: map[attemptID]context.CancelCauseFunc{}, early: map[attemptID]time.Time{},
@@ -309,6 +310,9 @@ func (h *Host) prepare(ctx context.Context, req *rmp.AgentRequest) (*attempt, pl
 // that nobody has to have granted anything.
 func (h *Host) caps(b *Bundle, req *rmp.AgentRequest) (*Caps, error) {
 	if req.Mode == rmp.ModeReplay {
+		if h.cfg.ReplayCaps != nil {
+			return h.cfg.ReplayCaps(b), nil
+		}
 		return b.Caps, nil
 	}
 	caps, warnings, err := h.cfg.Policy.Effective(b)

@@ -1,6 +1,7 @@
 package wasm
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"path"
@@ -12,6 +13,9 @@ import (
 
 // KindWASI is the only kind of bundle there is.
 const KindWASI = "wasm32-wasip1"
+
+// defaultCapsFile is read where a manifest names no other.
+const defaultCapsFile = "policy.caps"
 
 // AnyType is the content type of a port that takes or gives any JSON value.
 const AnyType = "any"
@@ -40,7 +44,7 @@ type FileRef struct {
 // gives a JSON Schema by $ref instead of a content type.
 type Port struct {
 	Type      string          `json:"type"`
-	SchemaRef string          `json:"-"`
+	SchemaRef FileRef         `json:"-"`
 	Schema    json.RawMessage `json:"schema,omitempty"`
 }
 
@@ -156,7 +160,7 @@ func (m *Manifest) checkFiles() error {
 		return err
 	}
 	if m.Caps.Path == "" {
-		m.Caps.Path = "policy.caps"
+		m.Caps.Path = defaultCapsFile
 	}
 	if err := checkRef("caps", m.Caps, false); err != nil {
 		return err
@@ -215,25 +219,39 @@ func port(v any) (Port, error) {
 		}
 		return Port{Type: v}, nil
 	case map[string]any:
-		ref, ok := v["$ref"].(string)
-		if !ok || len(v) != 1 {
-			return Port{}, fmt.Errorf(`want a content type or { "$ref" = "file.json" }`)
-		}
-		return Port{SchemaRef: ref}, checkRef("$ref", FileRef{Path: ref}, false)
+		return schemaPort(v)
 	}
 	return Port{}, fmt.Errorf("want a content type, not %T", v)
 }
 
+func schemaPort(v map[string]any) (Port, error) {
+	var ref FileRef
+	for key, value := range v {
+		text, ok := value.(string)
+		switch {
+		case ok && key == "$ref":
+			ref.Path = text
+		case ok && key == "blake3":
+			ref.Blake3 = text
+		default:
+			return Port{}, fmt.Errorf(`want a content type or { "$ref" = "file.json", blake3 = "…" }`)
+		}
+	}
+	return Port{SchemaRef: ref}, checkRef("$ref", ref, false)
+}
+
 // schemaRefs lists the files that ports refer to, sorted.
-func (m *Manifest) schemaRefs() []string {
-	var out []string
+func (m *Manifest) schemaRefs() []FileRef {
+	var out []FileRef
 	for _, ports := range []map[string]Port{m.In, m.Out} {
 		for _, p := range ports {
-			if p.SchemaRef != "" {
+			if p.SchemaRef.Path != "" {
 				out = append(out, p.SchemaRef)
 			}
 		}
 	}
-	slices.Sort(out)
+	slices.SortFunc(out, func(a, b FileRef) int {
+		return cmp.Or(strings.Compare(a.Path, b.Path), strings.Compare(a.Blake3, b.Blake3))
+	})
 	return slices.Compact(out)
 }

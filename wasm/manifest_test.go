@@ -44,7 +44,7 @@ func TestParseManifest(t *testing.T) {
 	if m.Name != "greeter" || m.Caps.Path != "policy.caps" || m.Limits.MemoryMB != 32 {
 		t.Errorf("manifest %+v", m)
 	}
-	if m.In["who"].Type != "toolresult.contacts.resolved.v1" || m.Out["extra"].SchemaRef != "schemas/extra.json" {
+	if m.In["who"].Type != "toolresult.contacts.resolved.v1" || m.Out["extra"].SchemaRef.Path != "schemas/extra.json" {
 		t.Errorf("ports %+v %+v", m.In, m.Out)
 	}
 	if want := `{"properties":{"tone":{"type":"string"}},"type":"object"}`; string(m.With) != want {

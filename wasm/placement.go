@@ -61,7 +61,7 @@ func (h *Host) inline(b *Bundle) bool {
 	case IsolationWorker:
 		return false
 	}
-	return b.BuiltIn || h.cfg.TrustInline != nil && h.cfg.TrustInline(b)
+	return h.cfg.Policy.TrustedInline(b)
 }
 
 // inlineModule is a module for this process. Only what came with the binary

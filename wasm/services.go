@@ -22,6 +22,8 @@ type Services struct {
 	AuditAllowed bool
 	// Now is the time that agents with the time capability are told.
 	Now func() time.Time
+
+	checkReplays bool // HostConfig.ReplayCaps is set
 }
 
 // Caller is on whose behalf a backend is asked.
