@@ -33,6 +33,8 @@ type runTable struct {
 	started uint64 // in all
 	closed  bool
 	going   sync.WaitGroup
+
+	resuming sync.Mutex // held while a run is taken over
 }
 
 // run is one run of a daemon.

@@ -49,9 +49,14 @@ func unfinishedRuns(ctx context.Context, store *pog.Store) ([]uuid.UUID, error) 
 	return open, nil
 }
 
-// resume goes on with a run from its record. A run whose agents are not those
+// resume goes on with a run from its record, unless it goes on here already. A run whose agents are not those
 // that it was planned with is held until somebody accepts them (accept).
 func (t *runTable) resume(ctx context.Context, id uuid.UUID, opt opening.ResumeOptions, accept bool) (*run, error) {
+	t.resuming.Lock()
+	defer t.resuming.Unlock()
+	if r := t.get(rmp.TraceID(id)); r != nil && r.endedAt().IsZero() {
+		return r, nil
+	}
 	owner, err := t.session.owners().take(id)
 	if err != nil {
 		return nil, err
@@ -202,9 +207,6 @@ func (c *control) loaded(ctx context.Context, req *ctrlRequest, opt opening.Resu
 	id, err := traceOf(req)
 	if err != nil {
 		return nil, err
-	}
-	if r := c.runs.get(id); r != nil && r.endedAt().IsZero() {
-		return r, nil
 	}
 	r, err := c.runs.resume(ctx, uuid.UUID(id), opt, req.Accept)
 	switch {
