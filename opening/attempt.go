@@ -19,6 +19,7 @@ type attempt struct {
 	begun   time.Time
 	took    time.Duration
 	timeout time.Duration
+	reused  *Reused // it was taken over from another run
 
 	recorded bool // its end is on record, and its node goes on
 	// Set when it is launched.

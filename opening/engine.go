@@ -47,6 +47,8 @@ type RunOptions struct {
 	Flags json.RawMessage
 	// Control steers the run while it goes on; nil leaves it alone.
 	Control *Control
+	// Fork takes steps over from an earlier run; nil runs all of them.
+	Fork *Fork
 }
 
 // Report says how a run went. Nodes are in the order of the file.
@@ -60,6 +62,7 @@ type Report struct {
 	Usage      rmp.Usage       `json:"usage"`
 	Nodes      []NodeReport    `json:"nodes"`
 	Artifacts  []SavedArtifact `json:"artifacts,omitempty"`
+	Fork       *ForkReport     `json:"fork,omitempty"` // of a fork
 	Trace      *Trace          `json:"-"`
 }
 
@@ -99,6 +102,11 @@ func (e *Engine) Run(ctx context.Context, p *Plan, opt RunOptions) (*Report, err
 	if err := e.complete(&opt); err != nil {
 		return nil, fmt.Errorf("run an opening: %w", err)
 	}
+	if opt.Fork != nil {
+		if err := opt.Fork.check(p); err != nil {
+			return nil, err
+		}
+	}
 	return newRunner(e, p, opt).carryOut(ctx)
 }
 
@@ -123,6 +131,9 @@ func (e *Engine) complete(opt *RunOptions) error {
 			return err
 		}
 		opt.TraceID = id
+	}
+	if opt.Fork != nil {
+		opt.Seed = opt.Fork.Source.Seed
 	}
 	if opt.Seed == (Seed{}) {
 		if _, err := io.ReadFull(random, opt.Seed[:]); err != nil {

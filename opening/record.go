@@ -81,6 +81,7 @@ type (
 		Seed          Seed              `json:"seed"`
 		Agents        map[string]string `json:"agents"` // digests by reference
 		Flags         json.RawMessage   `json:"flags,omitempty"`
+		ForkedFrom    string            `json:"forked_from,omitempty"`
 	}
 
 	nodeStartedRecord struct {

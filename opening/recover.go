@@ -42,6 +42,7 @@ type RecordedRun struct {
 	cut      bool
 	usage    rmp.Usage
 	stopped  Status
+	source   string // the run that it was forked from
 	clock    runClock
 	parked   int
 	running  int // attempts in a sandbox
@@ -173,7 +174,7 @@ func (rr *RecordedRun) start(rec Record) error {
 		plan.Digests = map[string]string{}
 	}
 	rr.Plan, rr.TraceID, rr.Seed, rr.Flags = plan, id, p.Seed, p.Flags
-	rr.Started = time.UnixMilli(rec.TSMillis)
+	rr.Started, rr.source = time.UnixMilli(rec.TSMillis), p.ForkedFrom
 	// While records are read, nothing is told about places.
 	rr.m = newMachine(o, len(o.Nodes))
 	rr.attempts = make([]*attempt, len(o.Nodes))
@@ -420,6 +421,7 @@ func (rr *RecordedRun) nodeFinished(rec Record) error {
 		rr.leaveSandbox(rr.attempts[i])
 		rr.finish(rr.attempts[i], &p.attemptRecord, rec.TSMillis)
 		rr.attempts[i].resp.Ports, rr.attempts[i].resp.Error = p.Outputs, p.Error
+		rr.attempts[i].reused = p.ReusedFrom
 	}
 	n := &rr.m.nodes[i]
 	if !n.state.final() || statusOf(n.state) != p.Status {

@@ -255,7 +255,7 @@ func (p *replayer) node(ctx context.Context, n *TraceNode) NodeReplay {
 	}
 	if from := a.ReusedFrom; from != nil { // it saw the names of the run that it comes from
 		if id, err := parseTraceName(from.Trace); err == nil {
-			req.TraceID, req.OpeningID = id, from.OpeningID
+			req.TraceID, req.OpeningID, req.Attempt = id, from.OpeningID, from.Attempt
 		}
 	}
 	if p.now != nil {

@@ -36,7 +36,7 @@ func (r *runner) recordStart() {
 	r.record(kindRunStarted, runStartedRecord{
 		TraceID: r.ids.trace, OpeningID: r.ids.opening, OpeningName: o.Name,
 		OpeningIR: r.p.IR, OpeningIRHash: r.p.IRHash, Params: r.p.Params,
-		Seed: r.opt.Seed, Agents: r.p.Digests, Flags: r.opt.Flags,
+		Seed: r.opt.Seed, Agents: r.p.Digests, Flags: r.opt.Flags, ForkedFrom: r.forkedFrom(),
 	})
 	r.event(kindRunStarted, levelInfo, runStartedMeta{
 		OpeningName: o.Name, Params: r.p.Params, Nodes: r.m.g.ids,
@@ -86,6 +86,7 @@ func (r *runner) settled(i int) {
 		n.warned = lastWarning(a.resp.Tape)
 		rec.DurationMS = a.took.Milliseconds()
 		rec.Outputs, rec.OutputHash = a.resp.Ports, outputHash(a.resp.Ports)
+		rec.ReusedFrom = a.reused
 		if !a.recorded {
 			rec.attemptRecord = r.recordOf(a)
 		}
@@ -94,6 +95,7 @@ func (r *runner) settled(i int) {
 	r.event(kindNodeFinished, status.level(), nodeFinishedMeta{
 		Node: node.ID, Attempt: n.attempt, Status: status, DurationMS: rec.DurationMS,
 		OutputsHash: rec.OutputHash, Usage: rec.Usage, Error: n.err, Reason: rec.Reason,
+		ReusedFrom: rec.ReusedFrom,
 	}, "%s", r.sentence(i))
 }
 
@@ -126,6 +128,9 @@ func lastWarning(tape []Hostcall) string {
 // sentence says how a node ended.
 func (r *runner) sentence(i int) string {
 	n, id := &r.m.nodes[i], r.m.g.ids[i]
+	if a := r.attempts[i]; a != nil && a.reused != nil {
+		return fmt.Sprintf("%s: as in %s", id, a.reused.Trace)
+	}
 	if n.state == Succeeded {
 		return fmt.Sprintf("%s: done in %d ms", id, r.attempts[i].took.Milliseconds())
 	}
@@ -148,6 +153,9 @@ func (r *runner) finish(ctx context.Context) (*Report, error) {
 	rep := r.report()
 	r.keepArtifacts(ctx, rep)
 	rep.Trace = r.trace(rep)
+	if r.fork != nil {
+		rep.Fork = r.fork.report(rep.Trace)
+	}
 	counts := map[Status]int{}
 	for _, n := range rep.Nodes {
 		counts[statusOf(n.State)]++
@@ -249,7 +257,7 @@ func (r *runner) trace(rep *Report) *Trace {
 		OpeningIR: r.p.IR, OpeningIRHash: r.p.IRHash, Params: r.p.Params,
 		Seed: r.opt.Seed, Agents: r.p.Digests,
 		Ladder: r.ladder, LadderCut: r.cut,
-		Status: rep.Status, Success: rep.Success, Reason: rep.Reason,
+		Status: rep.Status, Success: rep.Success, Reason: rep.Reason, ForkedFrom: r.forkedFrom(),
 	}
 	if t.Ladder == nil {
 		t.Ladder = []Crossing{}
@@ -277,6 +285,7 @@ func (a *attempt) trace() *Attempt {
 		ExitCode: a.resp.ExitCode, Digest: a.resp.Digest, Caps: a.resp.Caps,
 		TSMillis: a.begun.UnixMilli(), Micros: a.resp.Micros,
 		Usage: a.resp.Usage, Budget: a.req.Budget, Hostcalls: a.resp.Tape, TapeCut: a.resp.TapeCut,
+		ReusedFrom: a.reused,
 	}
 	if out.Hostcalls == nil {
 		out.Hostcalls = []Hostcall{}

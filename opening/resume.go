@@ -58,7 +58,7 @@ func (e *Engine) Resume(ctx context.Context, rr *RecordedRun, opt ResumeOptions)
 func (r *runner) takeOver(rr *RecordedRun) {
 	r.m, r.attempts, r.begun, r.clock = rr.m, rr.attempts, rr.Started, rr.clock
 	r.m.max = r.e.maxParallel()
-	r.ladder, r.told, r.cut = rr.ladder, len(rr.ladder), rr.cut
+	r.ladder, r.told, r.cut, r.source = rr.ladder, len(rr.ladder), rr.cut, rr.source
 	r.usage, r.seq, r.stopped, r.parked = rr.usage, rr.count, rr.stopped, rr.parked
 	for id, rec := range rr.open {
 		if a := r.attempts[r.m.g.index[rec.Node]]; a.parked && a.action == id {
@@ -147,7 +147,7 @@ func (rr *RecordedRun) Trace() (*Trace, error) {
 	r := &runner{
 		p: rr.Plan, opt: RunOptions{TraceID: rr.TraceID, Seed: rr.Seed}, m: rr.m, attempts: rr.attempts,
 		ids:    ids{trace: traceName(rr.TraceID), opening: OpeningID(rr.Plan.IRHash)},
-		ladder: rr.ladder, cut: rr.cut,
+		ladder: rr.ladder, cut: rr.cut, source: rr.source,
 	}
 	t := r.trace(&Report{Status: rr.end.Status, Success: rr.end.Success, Reason: rr.end.Reason})
 	if t.FinalHash != rr.end.FinalHash || t.OpeningIRHash != rr.end.OpeningIRHash {

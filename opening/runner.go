@@ -55,6 +55,8 @@ type runner struct {
 	live     int        // attempts whose goroutine has not reported
 	parked   int        // attempts that wait for a decision outside of a sandbox
 	actions  actionBook
+	fork     *forking // nil: nothing is taken over
+	source   string   // of a fork that is gone on with: the run that it comes from
 	ladder   []Crossing
 	told     int  // crossings that are on record
 	cut      bool // of the ladder
@@ -108,6 +110,7 @@ func newRunner(e *Engine, p *Plan, opt RunOptions) *runner {
 		attempts: make([]*attempt, len(p.Opening.Nodes)),
 		actions:  actionBook{open: map[string]*openAction{}},
 		begun:    e.now(),
+		fork:     newForking(opt.Fork, p.Opening),
 	}
 }
 
@@ -217,13 +220,15 @@ func (r *runner) startReady() {
 	}
 }
 
-// start begins an attempt of a node.
+// start begins an attempt of a node, unless it is taken over from another run.
 func (r *runner) start(i int) {
 	r.apply(started{i})
 	a := r.newAttempt(i)
 	r.attempts[i] = a
 	r.recordAttempt(a)
-	r.batch.starts = append(r.batch.starts, a)
+	if !r.reuse(a) {
+		r.batch.starts = append(r.batch.starts, a)
+	}
 }
 
 // flush records the batch, then reports it, then starts what it starts. What

@@ -29,6 +29,8 @@ type Trace struct {
 	Status    Status `json:"status"`
 	Success   bool   `json:"success"`
 	Reason    string `json:"reason,omitempty"` // why it is not a success
+	// ForkedFrom is the trace that the run was forked from.
+	ForkedFrom string `json:"forked_from,omitempty"`
 	// Redacted says that values were replaced by commitments to them, so that
 	// the hashes of values are those of the originals.
 	Redacted bool `json:"redacted,omitempty"`
@@ -87,6 +89,7 @@ type Reused struct {
 	Trace     string `json:"trace"` // trace:<uuid>
 	Node      string `json:"node"`
 	OpeningID string `json:"opening_id"`
+	Attempt   int    `json:"attempt"` // the number it had there
 }
 
 // TraceState is a state as traces spell it: its name or, for a failed node,

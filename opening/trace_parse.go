@@ -206,6 +206,9 @@ func (a *Attempt) check(redacted bool) error {
 		if _, err := parseTraceName(r.Trace); err != nil {
 			return fmt.Errorf("reused_from: %w", err)
 		}
+		if r.Attempt < 1 || r.Attempt > maxAttempts {
+			return fmt.Errorf("reused_from: there is no attempt %d", r.Attempt)
+		}
 	}
 	for i := range a.Hostcalls {
 		if err := a.Hostcalls[i].check(); err != nil {

@@ -35,7 +35,7 @@ func (s *session) newBroker() (*broker.Broker, error) {
 			TTL:      time.Duration(m.Broker.Cache.TTLMS) * time.Millisecond,
 			Capacity: m.Broker.Cache.Capacity,
 		},
-		Secrets:  s.io.secret,
+		Secrets:  masking(&s.secrets, s.io.secret),
 		OnRecord: s.recordCall,
 	}
 	for _, p := range m.Broker.Providers {

@@ -2,7 +2,6 @@ package runloop
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 
@@ -58,6 +57,9 @@ type runFlags struct {
 	grants       []string
 	params       paramFlags
 	extra        bool // more than one argument
+	// fork takes steps over from an earlier run, and report shows how it went.
+	fork   *opening.Fork
+	report func(*opening.Report) error
 }
 
 func runFlagsOf(c *cli.Context) *runFlags {
@@ -183,7 +185,7 @@ func (s *session) runPlan(ctx context.Context, plan *opening.Plan, f *runFlags) 
 		return err
 	}
 	defer ui.close()
-	report, err := s.runHere(ctx, plan, view.event, ui.policy.flags())
+	report, err := s.runHere(ctx, plan, view.event, opening.RunOptions{Flags: ui.policy.flags(), Fork: f.fork})
 	if cerr := view.close(report); err == nil {
 		err = cerr
 	}
@@ -195,20 +197,25 @@ func (s *session) runPlan(ctx context.Context, plan *opening.Plan, f *runFlags) 
 			return fmt.Errorf("--trace-out: %w", err)
 		}
 	}
+	if f.report != nil {
+		if err := f.report(report); err != nil {
+			return err
+		}
+	}
 	return runExit(report, ui.declined(), interrupted())
 }
 
 // runHere carries a plan out in this process, which has the run until it ends.
-func (s *session) runHere(ctx context.Context, plan *opening.Plan, sink func(opening.Event), flags json.RawMessage) (*opening.Report, error) {
-	id := uuid.New()
-	owner, err := s.owners().take(id)
+func (s *session) runHere(ctx context.Context, plan *opening.Plan, sink func(opening.Event), opt opening.RunOptions) (*opening.Report, error) {
+	opt.TraceID = uuid.New()
+	owner, err := s.owners().take(opt.TraceID)
 	if err != nil {
 		return nil, err
 	}
 	s.host.Warm(ctx, plan.Refs())
 	engine, release := s.engine(sink)
 	defer release()
-	report, err := engine.Run(ctx, plan, opening.RunOptions{TraceID: id, Flags: flags})
+	report, err := engine.Run(ctx, plan, opt)
 	owner.release(err == nil)
 	return report, err
 }

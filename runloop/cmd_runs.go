@@ -57,6 +57,7 @@ func cmdRuns(io *IO) *cli.Command {
 			cmdRunsPause(io),
 			cmdRunsResume(io),
 			cmdRunsStep(io),
+			cmdRunsFork(io),
 			cmdRunsExport(io),
 			cmdRunsVerify(io),
 		},

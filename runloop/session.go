@@ -34,6 +34,7 @@ type session struct {
 	host    *wasm.Host
 	confirm *wasm.Confirmer
 	calls   callCounter // to models
+	secrets wasm.Redactor
 
 	stop    context.CancelFunc
 	serving sync.WaitGroup
@@ -164,7 +165,8 @@ func (s *session) serve(ctx context.Context, opt sessionOptions) error {
 	host, err := wasm.NewHost(wasm.HostConfig{
 		Client: s.bus.Client("host", bus.KindAgent), Catalog: s.catalog, Runtime: s.runtime,
 		Policy: s.policy(opt.grants...), Services: services, Warn: s.warn, ReplayCaps: opt.replayCaps,
-		Guarded: []string{s.places.work, s.places.pog, s.places.cache},
+		Isolation: s.cfg.isolation(),
+		Guarded:   []string{s.places.work, s.places.pog, s.places.cache},
 	})
 	if err != nil {
 		return err
@@ -202,6 +204,8 @@ func (s *session) services(actions wasm.Actions) wasm.Services {
 		Models:       modelService{s.broker},
 		Artifacts:    artifactService{s.store, s.places.artifacts},
 		Actions:      actions,
+		Secrets:      secretService{s.io.secret},
+		Redactor:     &s.secrets,
 		AuditAllowed: s.cfg.Security.Caps.OnAllow,
 		Now:          time.Now,
 	}

@@ -17,26 +17,29 @@ import (
 // attempt is one run of one bundle for one node: what the request said, put
 // into the form that the sandbox and the guest want.
 type attempt struct {
-	req     *rmp.AgentRequest
-	bundle  *Bundle
-	caps    *Caps
-	limits  Limits
-	guarded []string // paths of the host's own, which no grant may reach
-	with    map[string]json.RawMessage
-	inputs  json.RawMessage
-	tape    *tape
-	clock   *clock
-	files   *files // nil: none granted
-	watch   *stopwatch
-	door    *door
-	emit    func(rmp.AgentLog)
-	stdout  output
-	stderr  output
-	out     io.Writer // what the guest writes to stdout goes here: stdout, or raw
-	errs    io.Writer
-	raw     *WASIConfig   // a program that is no agent
-	cpu     time.Duration // that its process used, where it had one
-	started time.Time
+	req        *rmp.AgentRequest
+	bundle     *Bundle
+	caps       *Caps
+	limits     Limits
+	guarded    []string // paths of the host's own, which no grant may reach
+	fileLimits FileLimits
+	with       map[string]json.RawMessage
+	inputs     json.RawMessage
+	tape       *tape
+	clock      *clock
+	files      *files // nil: none granted
+	watch      *stopwatch
+	door       *door
+	emit       func(rmp.AgentLog)
+	stdout     output
+	stderr     output
+	out        io.Writer // what the guest writes to stdout goes here: stdout, or raw
+	errs       io.Writer
+	raw        *WASIConfig // a program that is no agent
+	// What its process used, where it had one.
+	cpu      time.Duration
+	resident int64
+	started  time.Time
 }
 
 // newAttempt reads what the request carries. The bundle and capabilities are
@@ -284,6 +287,7 @@ func (a *attempt) log(stream, level, chunk string, fields []byte) {
 	if a.emit == nil || a.door.resuming() {
 		return // what it said before it was parked is known
 	}
+	chunk, fields = a.door.redactor().Redact(chunk), a.door.redactor().redactMsgpack(fields)
 	a.emit(rmp.AgentLog{
 		TraceID: a.req.TraceID, Node: a.req.Node, Agent: a.bundle.Manifest.Name,
 		Attempt: a.req.Attempt, Stream: stream, Level: level, Chunk: chunk, Fields: fields,

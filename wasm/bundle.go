@@ -17,8 +17,11 @@ import (
 const (
 	manifestMax = 64 << 10
 	textFileMax = 1 << 20
-	moduleMax   = 64 << 20
+	moduleMax   = ModuleMax
 )
+
+// ModuleMax is the most bytes that a module may have.
+const ModuleMax = 64 << 20
 
 // ManifestFile is the file that makes a folder a bundle.
 const ManifestFile = "manifest.toml"

@@ -77,7 +77,7 @@ func (in *instance) config() wazero.ModuleConfig {
 		WithName(""). // anonymous: many at a time
 		WithStartFunctions().
 		WithArgs(in.cur.args...).
-		WithStdin(readFunc(func(p []byte) (int, error) { return in.cur.stdin.Read(p) })).
+		WithStdin(readFunc(func(p []byte) (int, error) { return in.cur.read(p) })).
 		WithStdout(writeFunc(func(p []byte) (int, error) { return in.cur.stdout.Write(p) })).
 		WithStderr(writeFunc(func(p []byte) (int, error) { return in.cur.stderr.Write(p) })).
 		WithRandSource(readFunc(func(p []byte) (int, error) { return in.cur.random.Read(p) })).
@@ -90,6 +90,15 @@ func (in *instance) config() wazero.ModuleConfig {
 		cfg = cfg.WithFSConfig(in.cur.fs)
 	}
 	return cfg
+}
+
+// read reads stdin, and ends the guest where waiting for it is over.
+func (g *guest) read(p []byte) (int, error) {
+	n, err := g.stdin.Read(p)
+	if err == errGuestEnds {
+		abort()
+	}
+	return n, err
 }
 
 type readFunc func([]byte) (int, error)

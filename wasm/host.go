@@ -93,6 +93,9 @@ func NewHost(cfg HostConfig) (*Host, error) {
 	if cfg.Services.Now == nil {
 		cfg.Services.Now = time.Now
 	}
+	if cfg.Services.Redactor == nil {
+		cfg.Services.Redactor = &Redactor{}
+	}
 	cfg.Services.checkReplays = cfg.ReplayCaps != nil
 	h := &Host{
 		cfg: cfg, slots: make(chan struct{}, cfg.MaxAttempts), budget: newMemoryBudget(cfg.Memory),
@@ -248,6 +251,7 @@ func (h *Host) perform(ctx context.Context, req *rmp.AgentRequest, logs func(rmp
 		return failed(res, err)
 	}
 	a.emit = logs
+	defer a.mask(res)
 	admitted, err := h.budget.admit(ctx, a.limits)
 	if err != nil {
 		return failed(res, err)
@@ -296,7 +300,7 @@ func (h *Host) prepare(ctx context.Context, req *rmp.AgentRequest) (*attempt, pl
 	if err != nil {
 		return nil, nil, err
 	}
-	a.guarded = h.cfg.Guarded
+	a.guarded, a.fileLimits = h.cfg.Guarded, h.cfg.Runtime.cfg.Files
 	a.limits = bundle.Manifest.Limits.or(DefaultLimits).atMost(h.cfg.Runtime.cfg.Max)
 	if req.Digest != "" && req.Digest != bundle.Digest {
 		return a, nil, errorf(CodeDigest, "agent %s is bundle %s now, but the run was planned with %s",

@@ -26,6 +26,12 @@ func operation(name string) doFunc {
 		return doKBPropose
 	case "model.complete":
 		return doModelComplete
+	case "http.request":
+		return doHTTPRequest
+	case "secret.get":
+		return doSecretGet
+	case "exec.run":
+		return doExecRun
 	case "action.confirm":
 		return doActionConfirm
 	case "artifact.save":
@@ -38,10 +44,14 @@ func operation(name string) doFunc {
 
 // Families of capabilities, as audits and denials name them.
 const (
-	capTime    = "time"
-	capKBRead  = "kb.read"
-	capKBWrite = "kb.write"
-	capModel   = "model"
+	capTime       = "time"
+	capKBRead     = "kb.read"
+	capKBWrite    = "kb.write"
+	capModel      = "model"
+	capNet        = "net"
+	capSecrets    = "secrets"
+	capSecretsRaw = "secrets_raw"
+	capExec       = "exec"
 )
 
 // domainArtifacts is what artifact.save writes to.
@@ -204,6 +214,8 @@ func doArtifactSave(ctx context.Context, d *door, args []byte) (any, error) {
 	} else if a.Encoding != "" {
 		return nil, errorf(CodeInvalid, "artifact.save: encoding %q (base64, or none)", a.Encoding)
 	}
+	r := d.redactor()
+	a.Bytes, a.Name, a.Summary = r.Redact(a.Bytes), r.Redact(a.Name), r.Redact(a.Summary)
 	if err := d.mayWriteKB(ctx, "artifact.save", domainArtifacts, args); err != nil {
 		return nil, err
 	}

@@ -3,6 +3,8 @@ package wasm
 import (
 	"context"
 	"errors"
+	"slices"
+	"strings"
 
 	"github.com/runloop-os/runloop/rmp"
 )
@@ -49,8 +51,24 @@ func (a *attempt) newParking() parking {
 // parked.
 func (p *parking) resuming() bool { return p.decision != nil }
 
-// mayPark reports whether the attempt can be resumed from its tape.
-func (d *door) mayPark() bool { return d.able && !d.tape.cut }
+// mayPark reports whether the attempt can be resumed from its tape. The tape has
+// no secrets, so a guest that has seen one cannot be given it again.
+func (d *door) mayPark() bool {
+	return d.able && !d.tape.cut && !slices.ContainsFunc(d.tape.calls, func(c rmp.Hostcall) bool {
+		return strings.HasPrefix(c.Op, "secret.")
+	})
+}
+
+// passed notes a call that a resumed attempt had made before it was parked, so
+// that its actions in the world keep their numbers.
+func (d *door) passed(op string, args []byte) {
+	if d.tape.replay {
+		return
+	}
+	if asJSON, err := rmp.AppendJSON(nil, args); err == nil {
+		d.effectKey(op, asJSON)
+	}
+}
 
 // parkOn ends the guest if its request for confirmation was parked. One in a
 // worker ends by itself when it is told, and hands over its clock.

@@ -16,6 +16,15 @@ type Services struct {
 	Models    Models
 	Artifacts Artifacts
 	Actions   Actions
+	Secrets   Secrets
+	// Network is how http.request reaches the world.
+	Network Network
+	// Effects is the journal of actions in the world. Nil keeps none: an
+	// attempt that is made again does them again.
+	Effects Effects
+	// Redactor masks secrets in all that agents say; nil gives each attempt
+	// one of its own.
+	Redactor *Redactor
 	// Audit records a decision about a capability. Nil records nothing.
 	Audit func(context.Context, CapAudit)
 	// AuditAllowed also records what was allowed, not only what was denied.

@@ -78,7 +78,7 @@ func (p *workerPlace) run(ctx context.Context, a *attempt, stdin input) (ending,
 	}
 	w.kill() // it has nothing left to do, and its end is to be known
 	<-w.done
-	a.cpu = w.processorTime()
+	a.cpu, a.resident = w.used()
 	switch killed := killedBy(ctx); {
 	case killed != nil && (err != nil || !inTime(ctx)):
 		return ending{err: killed}, nil
@@ -94,7 +94,10 @@ func (p *workerPlace) run(ctx context.Context, a *attempt, stdin input) (ending,
 
 // serve answers the worker until it says that the guest has ended.
 func (w *worker) serve(ctx context.Context, a *attempt, stdin input) (*workerEnd, error) {
-	live := stdin.reader(ctx)
+	var live reader
+	if stdin.live != nil {
+		live = stdin.reader(ctx)
+	}
 	for {
 		kind, payload, err := w.conn.recv()
 		if err != nil {
@@ -216,7 +219,7 @@ func (a *attempt) job(c *code, stdin input) (*workerJob, error) {
 	g := a.guest(context.Background(), c.seal.Life, stdin)
 	job := &workerJob{
 		Args: g.args, Env: g.env, Stdin: stdin.doc, Live: stdin.live != nil, Memory: g.memory, Seed: a.seed(),
-		Clock: a.clock.job(), Guarded: a.guarded, At: a.places().at, Taped: !a.tape.off, Replay: a.tape.replay,
+		Clock: a.clock.job(), Guarded: a.guarded, At: a.places().at, FileLimits: a.fileLimits, Taped: !a.tape.off, Replay: a.tape.replay,
 		Hostcalls: a.door != nil && a.door.open,
 		Limits:    a.childLimits(c),
 	}
@@ -244,7 +247,7 @@ func (a *attempt) childLimits(c *code) childLimits {
 	return childLimits{
 		Data:  2*memory + guestStack + workerProgram + 16*uint64(c.size),
 		CPU:   2*uint64(a.wallTime()/time.Second) + 2,
-		Files: uint64(defaultFSLimits().OpenFiles) + 64,
-		Size:  uint64(defaultFSLimits().Written),
+		Files: uint64(a.fileLimits.OpenFiles) + 64,
+		Size:  uint64(a.fileLimits.Written),
 	}
 }
