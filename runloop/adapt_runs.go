@@ -54,7 +54,7 @@ func recordsOf(events []pog.Event) []opening.Record {
 func (o *IO) peekTrace(ctx context.Context, cfg *Loaded, id string) (*opening.Trace, error) {
 	events, err := pog.PeekRun(ctx, o.storeOptions(cfg), id)
 	if errors.Is(err, pog.ErrNotFound) {
-		return nil, exitErrorf(exitNotFound, "no run %s in %s", id, o.places(cfg).pog)
+		return nil, exitErrorf(exitNotFound, "no trace of a run %s in %s", id, o.places(cfg).pog)
 	}
 	if err != nil {
 		return nil, err

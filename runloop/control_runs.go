@@ -110,6 +110,7 @@ func (c *control) state(ctx context.Context, req *ctrlRequest) (*runState, error
 	}
 	var state *runState
 	if r := c.runs.get(id); r != nil {
+		r.settled(ctx)
 		state = r.state(req.Events)
 		if state.Actions, err = c.pending(ctx, r); err != nil {
 			return nil, err

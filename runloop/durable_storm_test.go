@@ -38,10 +38,10 @@ func (h *home) prober() {
 	h.t.Helper()
 	module, err := probeWasm()
 	h.Check(err)
-	dir := filepath.Join(h.dir, ".runloop", "agents", "prober")
-	writeTestBundle(h, dir, "prober", module, "[capabilities]\nexec = [\"sh\"]\n",
+	dir := filepath.Join(h.dir, ".runloop", "agents", "probe")
+	writeTestBundle(h, dir, "probe", module, "[capabilities]\nexec = [\"sh\"]\n",
 		"[ports.in]\nin = \"any\"\n[ports.out]\nout = \"any\"\n")
-	h.rlp("agent", "grant", "prober")
+	h.rlp("agent", "grant", "--yes", "probe")
 }
 
 // storm is an opening of n nodes in a diamond of rows, each of which does one
@@ -54,7 +54,7 @@ func storm(n int, dir string) string {
 		with, _ := json.Marshal(map[string]any{"Do": "calls", "Calls": []any{map[string]any{
 			"Op": "exec.run", "Args": map[string]any{"argv": []string{"sh", "-c", script}, "idempotent": true},
 		}}})
-		fmt.Fprintf(&b, "  - { id: n%d, use: 'agent:prober', timeout_ms: 60000, with: %s }\n", i, with)
+		fmt.Fprintf(&b, "  - { id: n%d, use: 'agent:probe', timeout_ms: 60000, with: %s }\n", i, with)
 	}
 	b.WriteString("edges:\n")
 	for i := 1; i < n; i++ {
@@ -109,7 +109,7 @@ func TestKillStorm(t *testing.T) {
 func checkStormed(t *testing.T, h *home, s *runState, dir string, nodes int) {
 	t.Helper()
 	if s.Status != "ok" {
-		t.Errorf("%s ended as %s: %s", s.TraceID, s.Status, s.Error)
+		t.Errorf("%s ended as %s: %s\n%s", s.TraceID, s.Status, s.Error, h.rlp("trace", s.TraceID))
 	}
 	finished := map[string]bool{}
 	for _, n := range s.Nodes {

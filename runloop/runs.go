@@ -51,6 +51,7 @@ type run struct {
 	kept   int  // bytes of them
 	cut    bool // there were more
 	paused bool
+	ending bool // its end is published
 	ended  time.Time
 	report *opening.Report
 	err    error
@@ -128,7 +129,6 @@ func (t *runTable) carryOut(r *run, owner *runOwner, do doRun) {
 	report, err := do(context.Background(), engine, r.ctl)
 	release()
 	left := errors.Is(err, opening.ErrLeft)
-	owner.release(err == nil)
 	if !left {
 		s.broker.EndRun("trace:" + r.id.String())
 	}
@@ -138,6 +138,7 @@ func (t *runTable) carryOut(r *run, owner *runOwner, do doRun) {
 	r.mu.Lock()
 	r.report, r.err, r.ended = report, err, time.Now()
 	r.mu.Unlock()
+	owner.release(err == nil)
 	close(r.done)
 	t.mu.Lock()
 	t.active--
@@ -159,6 +160,8 @@ func (r *run) keep(ev opening.Event) {
 		r.paused = true
 	case "run.resumed":
 		r.paused = false
+	case "run.finished":
+		r.ending = true
 	}
 	size := len(ev.Message) + len(ev.Meta) + 200
 	if r.kept+size > eventsKeptMax && ev.Kind != "run.finished" {
@@ -167,6 +170,21 @@ func (r *run) keep(ev opening.Event) {
 	}
 	r.kept += size
 	r.events = append(r.events, ev)
+}
+
+// settled waits until a run whose end is published has its report. Who hears of
+// the end may ask for the report before the engine has given it.
+func (r *run) settled(ctx context.Context) {
+	r.mu.Lock()
+	ending := r.ending
+	r.mu.Unlock()
+	if !ending {
+		return
+	}
+	select {
+	case <-r.done:
+	case <-ctx.Done():
+	}
 }
 
 // get returns a run that goes on or ended lately.
