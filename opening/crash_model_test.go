@@ -407,11 +407,7 @@ func (c *crashed) verdict(rep *Report, cancelled bool) string {
 			return fmt.Sprintf("%s was told %v, but the answer was %s", n.Node, d.Approved, answer)
 		}
 	}
-	rr, err := ReadRun(c.store.records)
-	if err != nil {
-		return err.Error()
-	}
-	tr, err := rr.Trace()
+	tr, err := LoadTrace(context.Background(), c.store, testTrace)
 	if err != nil {
 		return err.Error()
 	}

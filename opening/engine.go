@@ -28,6 +28,9 @@ type Engine struct {
 	// Sink gets the events of a run one by one, in order, when they happen. It
 	// holds the run up while it works.
 	Sink func(Event)
+	// Catalog checks what openings inside others are given against the agents
+	// that would get it, once it is known; nil leaves that to the agents.
+	Catalog Catalog
 	// MaxParallel is how many nodes of a run may be active at once; a node that
 	// waits for a person is not. 0 is the number of processors.
 	MaxParallel int
@@ -49,6 +52,8 @@ type RunOptions struct {
 	Control *Control
 	// Fork takes steps over from an earlier run; nil runs all of them.
 	Fork *Fork
+
+	within *within // of a run that is the attempt of a node
 }
 
 // Report says how a run went. Nodes are in the order of the file.

@@ -191,7 +191,7 @@ func checkFold(_ *world, r *run) string {
 				n.Node, rr.m.nodes[i].state, rr.m.nodes[i].attempt, n.State, n.Attempt)
 		}
 	}
-	tr, err := rr.Trace()
+	tr, err := LoadTrace(context.Background(), r.store, testTrace)
 	if err != nil {
 		return err.Error()
 	}

@@ -91,6 +91,22 @@ func (s *memStore) Append(_ context.Context, records []Record) error {
 	return nil
 }
 
+// Records implements History.
+func (s *memStore) Records(_ context.Context, trace uuid.UUID) ([]Record, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var out []Record
+	for _, r := range s.records {
+		var p struct {
+			TraceID string `json:"trace_id"`
+		}
+		if json.Unmarshal(r.Payload, &p) == nil && p.TraceID == traceName(trace) {
+			out = append(out, r)
+		}
+	}
+	return out, nil
+}
+
 // kinds lists the records as kind, or kind:node status.
 func (s *memStore) kinds() []string {
 	var out []string

@@ -94,6 +94,8 @@ func (k *forking) reusable(req *Request) (a *Attempt, why string) {
 		return nil, "it is " + k.From + " or depends on it"
 	case n == nil:
 		return nil, "the run did not have it"
+	case isNested(req.Ref):
+		return nil, "its steps are taken over one by one"
 	case n.State.State != Succeeded:
 		return nil, "it had not succeeded"
 	}

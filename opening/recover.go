@@ -33,6 +33,9 @@ type RecordedRun struct {
 	Why string
 	// Finished says how the run ended; it is empty for a run that did not.
 	Finished Status
+	// Outer is the trace id of the run that this one is an attempt in; it goes on
+	// with that one, not by itself.
+	Outer string
 
 	m        *machine
 	attempts []*attempt // by node, the latest, as far as the records tell of it
@@ -81,10 +84,24 @@ func (rr *RecordedRun) OpenAgents() map[string]string {
 	agents := map[string]string{}
 	for i, n := range rr.Plan.Opening.Nodes {
 		if !rr.m.nodes[i].state.final() {
-			agents[n.Ref()] = rr.Plan.Digests[n.Ref()]
+			rr.Plan.addAgents(agents, n)
 		}
 	}
 	return agents
+}
+
+// addAgents adds the digests of what a node runs: its agent, or all agents of the
+// opening that it uses.
+func (p *Plan) addAgents(to map[string]string, n Node) {
+	if n.Nested() == "" {
+		to[n.Ref()] = p.Digests[n.Ref()]
+		return
+	}
+	if o := p.Openings[n.Nested()]; o != nil {
+		for _, inner := range o.Nodes {
+			p.addAgents(to, inner)
+		}
+	}
 }
 
 // take adds one record.
@@ -170,6 +187,12 @@ func (rr *RecordedRun) start(rec Record) error {
 	if plan.IRHash != p.OpeningIRHash {
 		return errors.New("opening_ir_hash is not the hash of opening_ir")
 	}
+	if plan.Openings, err = readOpenings(p.Openings); err != nil {
+		return err
+	}
+	if p.Outer != nil {
+		rr.Outer = p.Outer.TraceID
+	}
 	if plan.Digests = p.Agents; plan.Digests == nil {
 		plan.Digests = map[string]string{}
 	}
@@ -180,6 +203,19 @@ func (rr *RecordedRun) start(rec Record) error {
 	rr.attempts = make([]*attempt, len(o.Nodes))
 	rr.due = make([]int64, len(o.Nodes))
 	return nil
+}
+
+// readOpenings reads the openings that a run's nodes use.
+func readOpenings(irs map[string]json.RawMessage) (map[string]*Opening, error) {
+	openings := map[string]*Opening{}
+	for name, ir := range irs {
+		o, err := ParseIR(ir)
+		if err != nil {
+			return nil, fmt.Errorf("its opening %s: %w", quote(name), err)
+		}
+		openings[name] = o
+	}
+	return openings, nil
 }
 
 // mark reads a pause, the end of one, or the beginning of the end.
@@ -277,6 +313,7 @@ func (rr *RecordedRun) finish(a *attempt, p *attemptRecord, ts int64) {
 		Status: p.AttemptStatus, ExitCode: p.ExitCode, Micros: p.Micros, Digest: p.Digest, Caps: p.Caps,
 		Tape: p.Hostcalls, TapeCut: p.TapeCut,
 	}
+	a.nested = p.NestedRun
 	if p.Usage != nil {
 		a.resp.Usage = *p.Usage
 	}

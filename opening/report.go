@@ -33,11 +33,17 @@ func (r *runner) event(kind, level string, meta any, format string, args ...any)
 // again.
 func (r *runner) recordStart() {
 	o := r.p.Opening
-	r.record(kindRunStarted, runStartedRecord{
+	rec := runStartedRecord{
 		TraceID: r.ids.trace, OpeningID: r.ids.opening, OpeningName: o.Name,
 		OpeningIR: r.p.IR, OpeningIRHash: r.p.IRHash, Params: r.p.Params,
 		Seed: r.opt.Seed, Agents: r.p.Digests, Flags: r.opt.Flags, ForkedFrom: r.forkedFrom(),
-	})
+		Openings: r.p.nestedIRs(),
+	}
+	if outer := r.outer(); len(outer) > 0 {
+		last := outer[len(outer)-1]
+		rec.Outer = &outerRecord{traceName(last.TraceID), last.Node}
+	}
+	r.record(kindRunStarted, rec)
 	r.event(kindRunStarted, levelInfo, runStartedMeta{
 		OpeningName: o.Name, Params: r.p.Params, Nodes: r.m.g.ids,
 	}, "%s: %s", o.Name, plural(len(o.Nodes), "node"))
@@ -105,6 +111,9 @@ func (r *runner) recordOf(a *attempt) attemptRecord {
 		AttemptStatus: a.resp.Status, ExitCode: a.resp.ExitCode, Micros: a.resp.Micros,
 		Digest: a.resp.Digest, Caps: a.resp.Caps, Usage: &a.resp.Usage, Budget: &a.req.Budget,
 		Hostcalls: a.resp.Tape, TapeCut: a.resp.TapeCut, Ladder: r.ladder[r.told:],
+	}
+	if a.resp.Nested != nil {
+		rec.NestedRun = a.resp.Nested.TraceID
 	}
 	r.told = len(r.ladder)
 	return rec
@@ -283,7 +292,7 @@ func (a *attempt) trace() *Attempt {
 		Attempt: a.req.Attempt, Status: a.resp.Status, With: a.req.With, Inputs: a.req.Inputs,
 		Outputs: a.resp.Ports, OutputHash: outputHash(a.resp.Ports), Error: a.resp.Error,
 		ExitCode: a.resp.ExitCode, Digest: a.resp.Digest, Caps: a.resp.Caps,
-		TSMillis: a.begun.UnixMilli(), Micros: a.resp.Micros,
+		TSMillis: a.begun.UnixMilli(), Micros: a.resp.Micros, Nested: a.resp.Nested,
 		Usage: a.resp.Usage, Budget: a.req.Budget, Hostcalls: a.resp.Tape, TapeCut: a.resp.TapeCut,
 		ReusedFrom: a.reused,
 	}

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/google/uuid"
+
 	"github.com/runloop-os/runloop/rmp"
 )
 
@@ -28,6 +30,8 @@ type ResumeOptions struct {
 	// Agents are the digests, by reference, of agents that are to be used in
 	// place of those that the run was planned with.
 	Agents map[string]string
+
+	within *within // of a run that a node is
 }
 
 // Resume goes on with a run that did not finish, from what its records say, and
@@ -47,8 +51,13 @@ func (e *Engine) Resume(ctx context.Context, rr *RecordedRun, opt ResumeOptions)
 		rr.Plan.Digests[ref] = digest
 	}
 	r := newRunner(e, rr.Plan, RunOptions{
-		TraceID: rr.TraceID, Seed: rr.Seed, Flags: rr.Flags, Control: opt.Control,
+		TraceID: rr.TraceID, Seed: rr.Seed, Flags: rr.Flags, Control: opt.Control, within: opt.within,
 	})
+	if history, ok := e.Store.(History); ok {
+		if err := rr.loadNested(ctx, history); err != nil {
+			return nil, fmt.Errorf("resume a run: %w", err)
+		}
+	}
 	r.takeOver(rr)
 	r.goOn = func(ctx context.Context) { r.resumeRun(ctx, rr, opt) }
 	return r.carryOut(ctx)
@@ -139,19 +148,59 @@ func (r *runner) resumeWith(a *attempt, d *ActionDecision) {
 	r.batch.starts = append(r.batch.starts, a)
 }
 
-// Trace puts the trace of a finished run together again.
-func (rr *RecordedRun) Trace() (*Trace, error) {
+// LoadTrace puts the trace of a finished run together again.
+func LoadTrace(ctx context.Context, h History, trace uuid.UUID) (*Trace, error) {
+	rr, err := LoadRun(ctx, h, trace)
+	if err != nil {
+		return nil, err
+	}
+	rep, err := rr.report(ctx, h)
+	if err != nil {
+		return nil, err
+	}
+	return rep.Trace, nil
+}
+
+// report gives the report of a finished run, with its trace. History tells of the
+// runs that its nodes are.
+func (rr *RecordedRun) report(ctx context.Context, h History) (*Report, error) {
 	if rr.end == nil || rr.Finished == "" {
 		return nil, fmt.Errorf("the run %s has not finished; it has no trace yet", traceName(rr.TraceID))
 	}
-	r := &runner{
-		p: rr.Plan, opt: RunOptions{TraceID: rr.TraceID, Seed: rr.Seed}, m: rr.m, attempts: rr.attempts,
-		ids:    ids{trace: traceName(rr.TraceID), opening: OpeningID(rr.Plan.IRHash)},
-		ladder: rr.ladder, cut: rr.cut, source: rr.source,
+	if err := rr.loadNested(ctx, h); err != nil {
+		return nil, err
 	}
-	t := r.trace(&Report{Status: rr.end.Status, Success: rr.end.Success, Reason: rr.end.Reason})
-	if t.FinalHash != rr.end.FinalHash || t.OpeningIRHash != rr.end.OpeningIRHash {
+	r := &runner{
+		e: &Engine{}, p: rr.Plan, opt: RunOptions{TraceID: rr.TraceID, Seed: rr.Seed}, m: rr.m,
+		ids:      ids{trace: traceName(rr.TraceID), opening: OpeningID(rr.Plan.IRHash)},
+		attempts: rr.attempts, ladder: rr.ladder, cut: rr.cut, source: rr.source,
+		usage: rr.usage, stopped: rr.stopped, begun: rr.Started,
+	}
+	rep := r.report()
+	rep.Status, rep.Success, rep.Reason = rr.end.Status, rr.end.Success, rr.end.Reason
+	rep.Trace = r.trace(rep)
+	if rep.Trace.FinalHash != rr.end.FinalHash || rep.Trace.OpeningIRHash != rr.end.OpeningIRHash {
 		return nil, fmt.Errorf("%w: its nodes do not give the hash that the run ended with", ErrRecord)
 	}
-	return t, nil
+	return rep, nil
+}
+
+// loadNested fetches the traces of the runs that nodes of the run were.
+func (rr *RecordedRun) loadNested(ctx context.Context, h History) error {
+	for _, a := range rr.attempts {
+		if a == nil || a.resp == nil || a.nested == "" || a.resp.Nested != nil {
+			continue
+		}
+		if a.nested == traceName(rr.TraceID) {
+			return fmt.Errorf("%w: it is inside of itself", ErrRecord)
+		}
+		id, err := (&Trace{TraceID: a.nested}).TraceUUID()
+		if err != nil {
+			return err
+		}
+		if a.resp.Nested, err = LoadTrace(ctx, h, id); err != nil {
+			return fmt.Errorf("the run of node %s: %w", quote(a.req.Node), err)
+		}
+	}
+	return nil
 }

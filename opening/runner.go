@@ -121,7 +121,7 @@ func (r *runner) run(ctx context.Context) (*Report, error) {
 	cancelled := ctx.Done()
 	r.begin(ctx)
 	if ctx.Err() != nil {
-		r.stop(StatusCancelled)
+		r.cancelled(ctx)
 	}
 	for !r.finished() {
 		r.startReady()
@@ -142,7 +142,7 @@ func (r *runner) run(ctx context.Context) (*Report, error) {
 			r.command(cmd)
 		case <-cancelled:
 			cancelled = nil
-			r.stop(StatusCancelled)
+			r.cancelled(ctx)
 		case <-r.clock.expired():
 			r.stop(StatusTimeout)
 		}
@@ -151,6 +151,16 @@ func (r *runner) run(ctx context.Context) (*Report, error) {
 		return nil, ErrLeft
 	}
 	return r.finish(ctx)
+}
+
+// cancelled takes the end of the context: the run is cancelled, or the one that
+// it is in is left.
+func (r *runner) cancelled(ctx context.Context) {
+	if errors.Is(context.Cause(ctx), errRunLeft) {
+		r.leave()
+		return
+	}
+	r.stop(StatusCancelled)
 }
 
 // begin records that the run starts or goes on.
@@ -190,6 +200,8 @@ func (r *runner) handle(msg any) {
 			r.syncActions() // decisions come before the answer they led to
 		}
 		r.crossing(msg.crossing)
+	case nestedMsg:
+		r.nestedEvent(msg)
 	case dueMsg:
 		if !r.m.stopped {
 			r.apply(due{msg.node})

@@ -143,14 +143,19 @@ func (c *Control) Leave(ctx context.Context, now bool) error {
 			r.leaving = max(r.leaving, leaveIdle)
 			return nil
 		}
-		r.leaving = leaveNow
-		for _, a := range r.attempts {
-			if a != nil && a.cancel != nil {
-				a.cancel(errRunLeft)
-			}
-		}
+		r.leave()
 		return nil
 	})
+}
+
+// leave gives up what runs, and the run with it.
+func (r *runner) leave() {
+	r.leaving = leaveNow
+	for _, a := range r.attempts {
+		if a != nil && a.cancel != nil {
+			a.cancel(errRunLeft)
+		}
+	}
 }
 
 // Waiting gives the requests for confirmation that parked attempts of the run
@@ -179,7 +184,7 @@ func (c *Control) State(ctx context.Context) (paused bool, agents map[string]str
 		paused, agents = r.m.paused, map[string]string{}
 		for i, n := range r.p.Opening.Nodes {
 			if !r.m.nodes[i].state.final() {
-				agents[n.Ref()] = r.p.Digests[n.Ref()]
+				r.p.addAgents(agents, n)
 			}
 		}
 		return nil

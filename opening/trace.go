@@ -78,6 +78,7 @@ type Attempt struct {
 	Budget     rmp.Budget      `json:"budget"` // what the agent was told it may spend
 	Hostcalls  []Hostcall      `json:"hostcalls"`
 	TapeCut    bool            `json:"tape_cut,omitempty"`
+	Nested     *Trace          `json:"nested,omitempty"` // of the run that the attempt was
 	// ReusedFrom says that a fork took the attempt over from an earlier run.
 	ReusedFrom *Reused `json:"reused_from,omitempty"`
 }

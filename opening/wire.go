@@ -43,6 +43,11 @@ func (q *Request) wire(replyTo string) (*rmp.AgentRequest, error) {
 			Approved: d.Approved, Rationale: d.Rationale, By: d.By,
 		}
 	}
+	for _, o := range q.Outer {
+		out.Outer = append(out.Outer, rmp.OuterNode{
+			TraceID: traceName(o.TraceID), Node: o.Node, Budget: o.Budget, RunBudget: o.RunBudget,
+		})
+	}
 	return out, nil
 }
 

@@ -79,7 +79,7 @@ func (s *session) recordCall(r broker.Record) {
 		"op": r.Op, "provider": r.Provider, "model": r.Model, "agent": r.Agent, "node": r.Node,
 		"attempt": r.Attempt, "tokens_in": r.TokensIn, "tokens_out": r.TokensOut, "usd": r.USD,
 		"latency_ms": r.Latency.Milliseconds(), "cached": r.Cached, "error_kind": string(r.ErrorKind),
-		"status": r.Status,
+		"status": r.Status, "outer": r.Outer,
 	})
 	if err == nil {
 		d.Provenance = pog.Provenance{TraceID: r.Trace, NodeID: r.Node, Nonce: uuid.NewString()}
@@ -129,6 +129,12 @@ func completion(c wasm.Caller, q wasm.ModelRequest) (*broker.Request, error) {
 				Run:  broker.Limit{Tokens: c.RunBudget.Tokens, USD: c.RunBudget.USD},
 			},
 		},
+	}
+	for _, o := range c.Outer {
+		req.Caller.Outer = append(req.Caller.Outer, broker.Outer{Trace: o.TraceID, Node: o.Node, Limits: broker.Limits{
+			Node: broker.Limit{Tokens: o.Budget.Tokens, USD: o.Budget.USD},
+			Run:  broker.Limit{Tokens: o.RunBudget.Tokens, USD: o.RunBudget.USD},
+		}})
 	}
 	for _, part := range []struct {
 		name string

@@ -49,19 +49,29 @@ func recordsOf(events []pog.Event) []opening.Record {
 	return records
 }
 
+// peekHistory reads the records of runs without touching the store.
+type peekHistory struct{ opts pog.Options }
+
+// Records implements opening.History.
+func (p peekHistory) Records(ctx context.Context, trace uuid.UUID) ([]opening.Record, error) {
+	events, err := pog.PeekRun(ctx, p.opts, trace.String())
+	if errors.Is(err, pog.ErrNotFound) {
+		return nil, nil
+	}
+	return recordsOf(events), err
+}
+
 // peekTrace puts the trace of a finished run together out of the ledger, without
 // touching the store.
-func (o *IO) peekTrace(ctx context.Context, cfg *Loaded, id string) (*opening.Trace, error) {
-	events, err := pog.PeekRun(ctx, o.storeOptions(cfg), id)
-	if errors.Is(err, pog.ErrNotFound) {
-		return nil, exitErrorf(exitNotFound, "no trace of a run %s in %s", id, o.places(cfg).pog)
-	}
+func (o *IO) peekTrace(ctx context.Context, cfg *Loaded, ref string) (*opening.Trace, error) {
+	none := exitErrorf(exitNotFound, "no trace of a run %s in %s", ref, o.places(cfg).pog)
+	id, err := uuid.Parse(ref)
 	if err != nil {
-		return nil, err
+		return nil, none
 	}
-	rr, err := opening.ReadRun(recordsOf(events))
-	if err != nil {
-		return nil, err
+	t, err := opening.LoadTrace(ctx, peekHistory{o.storeOptions(cfg)}, id)
+	if errors.Is(err, opening.ErrNoRun) {
+		return nil, none
 	}
-	return rr.Trace()
+	return t, err
 }

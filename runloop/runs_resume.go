@@ -18,6 +18,9 @@ import (
 	"github.com/runloop-os/runloop/rmp"
 )
 
+// errInner says that a run is an attempt of a node of another.
+var errInner = errors.New("the run is a part")
+
 // resumeAll goes on with every run that no process has and that did not finish.
 func (t *runTable) resumeAll(ctx context.Context) {
 	open, err := unfinishedRuns(ctx, t.session.store)
@@ -27,7 +30,7 @@ func (t *runTable) resumeAll(ctx context.Context) {
 	}
 	for _, id := range open {
 		_, err := t.resume(ctx, id, opening.ResumeOptions{}, false)
-		if err != nil && !errors.Is(err, errOwned) && ctx.Err() == nil {
+		if err != nil && !errors.Is(err, errOwned) && !errors.Is(err, errInner) && ctx.Err() == nil {
 			t.session.warn(fmt.Errorf("the run trace:%s cannot go on: %w", id, err))
 		}
 	}
@@ -63,7 +66,7 @@ func (t *runTable) resume(ctx context.Context, id uuid.UUID, opt opening.ResumeO
 	}
 	r, err := t.resumeOwned(ctx, id, owner, opt, accept)
 	if err != nil {
-		owner.release(errors.Is(err, opening.ErrNoRun) || errors.Is(err, opening.ErrOver))
+		owner.release(errors.Is(err, opening.ErrNoRun) || errors.Is(err, opening.ErrOver) || errors.Is(err, errInner))
 	}
 	return r, err
 }
@@ -75,6 +78,9 @@ func (t *runTable) resumeOwned(ctx context.Context, id uuid.UUID, owner *runOwne
 	}
 	if rr.Finished != "" {
 		return nil, fmt.Errorf("%w: it ended: %s", opening.ErrOver, rr.Finished)
+	}
+	if rr.Outer != "" {
+		return nil, fmt.Errorf("%w of %s, which it goes on with", errInner, rr.Outer)
 	}
 	if changed := t.session.changedAgents(rr.OpenAgents()); len(changed) > 0 {
 		if opt.Agents = changed.digests(); !accept || changed.missing() {
@@ -214,6 +220,8 @@ func (c *control) loaded(ctx context.Context, req *ctrlRequest, opt opening.Resu
 		return r, nil
 	case errors.Is(err, errOwned):
 		err = &ctrlError{"owned", err.Error() + " (rlp run --local); it is steered there"}
+	case errors.Is(err, errInner):
+		err = &ctrlError{"inner", err.Error()}
 	case errors.Is(err, opening.ErrNoRun):
 		err = &ctrlError{"not_found", "there is no run trace:" + uuid.UUID(id).String()}
 	case errors.Is(err, opening.ErrOver):

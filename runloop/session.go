@@ -216,6 +216,11 @@ func (s *session) services(actions wasm.Actions) wasm.Services {
 	return out
 }
 
+// openings plans runs with the agents of the session and the openings in dirs.
+func (s *session) openings(dirs []string) openingCatalog {
+	return openingCatalog{planCatalog: planCatalog{s.catalog}, dirs: dirs}
+}
+
 // engine runs openings on the session's bus. sink gets the events of a run;
 // they are published as well. release gives the engine's place on the bus back.
 func (s *session) engine(sink func(opening.Event)) (e *opening.Engine, release func()) {
@@ -224,6 +229,7 @@ func (s *session) engine(sink func(opening.Event)) (e *opening.Engine, release f
 	e = &opening.Engine{
 		Executor: exec, Actions: exec, MaxParallel: s.live.Load().Runtime.MaxParallel,
 		Store:     runStore{s.store},
+		Catalog:   planCatalog{s.catalog},
 		Artifacts: artifactService{s.store, s.places.artifacts},
 		Sink: func(ev opening.Event) {
 			exec.Publish(ev)

@@ -40,6 +40,11 @@ type attempt struct {
 	cpu      time.Duration
 	resident int64
 	started  time.Time
+	stay     *stay // nil: not a resident's
+	// onMemory is told of the instance's memory, onPlace in which process the
+	// guest is. Nil for nobody.
+	onMemory func(*guestMemory)
+	onPlace  func(pid int)
 }
 
 // newAttempt reads what the request carries. The bundle and capabilities are
@@ -70,7 +75,7 @@ func newAttempt(req *rmp.AgentRequest, b *Bundle, caps *Caps, s *Services) (*att
 		caller: Caller{
 			Agent: b.Manifest.Name, TraceID: req.TraceID, OpeningID: req.OpeningID,
 			Node: req.Node, Attempt: req.Attempt, InputsHash: hexSum(a.inputs),
-			Caps: caps, Budget: req.Budget, RunBudget: req.RunBudget,
+			Caps: caps, Budget: req.Budget, RunBudget: req.RunBudget, Outer: req.Outer,
 		},
 	}
 	a.door.parking = a.newParking()
@@ -173,6 +178,9 @@ func (a *attempt) openStreams() {
 		emit:  func(chunk string) { a.log(rmp.StreamStderr, "", chunk, nil) },
 	}
 	a.out, a.errs = &a.stdout, &a.stderr
+	if a.stay != nil { // what it writes is log, and never ends
+		a.stdout.keep, a.stdout.onLimit = false, nil
+	}
 }
 
 func (a *attempt) guest(ctx context.Context, life Life, stdin input) *guest {
@@ -182,9 +190,12 @@ func (a *attempt) guest(ctx context.Context, life Life, stdin input) *guest {
 		stdout: a.out, stderr: a.errs,
 		clock: a.clock, random: newRandom(a.seed()), door: a.door,
 		memory: uint64(a.limits.MemoryMB) << 20,
-		fs:     a.files.config(),
+		fs:     a.files.config(), onMemory: a.onMemory,
+		meter: &meter{count: a.door.count},
 	}
 	switch {
+	case a.stay != nil:
+		g.env = map[string]string{envLife: LifeResident.String()}
 	case a.raw != nil:
 		g.args, g.env = a.raw.Args, a.raw.Env
 	case life == LifeCommand:
@@ -196,6 +207,9 @@ func (a *attempt) guest(ctx context.Context, life Life, stdin input) *guest {
 
 // seed is the attempt's own: of the run, the node and the attempt.
 func (a *attempt) seed() [32]byte {
+	if a.stay != nil { // it starts the same each time; what is of a message comes with it
+		return [32]byte{}
+	}
 	b := append([]byte("runloop attempt\x00"), a.req.Seed...)
 	b = binary.BigEndian.AppendUint32(b, a.req.Attempt)
 	return blake3.Sum256(append(b, a.req.Node...))

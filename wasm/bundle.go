@@ -137,6 +137,9 @@ func readRef(fsys fs.FS, dir string, ref FileRef, most int64) ([]byte, string, e
 }
 
 func readBundleFile(fsys fs.FS, name string, most int64) ([]byte, error) {
+	if st, err := fs.Stat(fsys, name); err == nil && !st.Mode().IsRegular() {
+		return nil, errorf(CodeBundle, "%s: not a regular file", name) // opening a FIFO would wait for ever
+	}
 	f, err := fsys.Open(name)
 	if err != nil {
 		return nil, errorf(CodeBundle, "%s: %v", name, reason(err))

@@ -44,6 +44,8 @@ type door struct {
 	pace     pacer
 	denied   map[denial]int // how often
 	parking                 // of requests for confirmation
+	stay     *stay          // nil: not a resident's
+	count    *agentCounters // nil in tests of the door alone
 	checked  bool           // a replay is held to the caller's capabilities
 	// handles are secrets that the guest holds, by handle; effects counts the
 	// actions with the same op and arguments.
@@ -65,8 +67,10 @@ func closedDoor() *door { return &door{} }
 
 // hostcall(req_ptr, req_len) -> length of the answer, or a fault.
 func hostcall(ctx context.Context, mod api.Module, params []uint64) uint32 {
-	n := guestFrom(ctx).door.call(ctx, mod.Memory(), uint32(params[0]), uint32(params[1]))
-	return uint32(int32(n))
+	g := guestFrom(ctx)
+	g.meter.leave()
+	defer g.meter.enter()
+	return uint32(int32(g.door.call(ctx, mod.Memory(), uint32(params[0]), uint32(params[1]))))
 }
 
 // hostcall_read(ptr, cap) -> bytes copied. Reads go on where the last one
@@ -124,6 +128,10 @@ func (d *door) ask(ctx context.Context, op string, args []byte) (rmp.Hostcall, b
 
 // answer answers from the tape in a replay, and else for real and records it.
 func (d *door) answer(ctx context.Context, op string, args []byte) (rmp.Hostcall, bool) {
+	d.count.called()
+	if call, ok, own := d.answerMail(ctx, op, args); own {
+		return call, ok
+	}
 	if d.tape.given() {
 		call, ok := d.tape.answer(op, d.redactor().redactMsgpack(args))
 		d.replayedSecret(call)
@@ -217,6 +225,7 @@ func (d *door) deny(ctx context.Context, family, op, target string, args []byte)
 
 // refuse is deny with another reason than that something is not granted.
 func (d *door) refuse(ctx context.Context, r refusal, args []byte) error {
+	d.count.refused()
 	what := denial{r.family, r.op, r.target}
 	if d.denied == nil {
 		d.denied = map[denial]int{}

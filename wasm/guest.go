@@ -24,7 +24,16 @@ type guest struct {
 	door   *door
 	// memory is the most linear memory, in bytes.
 	memory uint64
+	// onMemory is told of the instance's memory. Nil for nobody.
+	onMemory func(*guestMemory)
+	meter    *meter // nil measures nothing
+	ready    bool   // a resident that has said so
 }
+
+// envLife tells a guest that it is to stay.
+const envLife = "RUNLOOP_LIFE"
+
+func (g *guest) isResident() bool { return g.env[envLife] == LifeResident.String() }
 
 type guestKey struct{}
 

@@ -83,16 +83,23 @@ var rigPlace = IsolationInline
 // newRigIn is newRig with all agents in one kind of place.
 func newRigIn(t testing.TB, where Isolation, caps string, services Services, modules map[string][]byte) *rig {
 	t.Helper()
-	b := bus.New(bus.Config{})
 	var sources []Source
 	for name, module := range modules {
 		sources = append(sources, Source{Name: name, FS: bundleFiles(name, caps, module), BuiltIn: true})
 	}
-	host, err := NewHost(HostConfig{
-		Client: b.Client("host", bus.KindAgent), Catalog: NewCatalog(sources...),
-		Runtime: testRuntime(), Policy: &Policy{}, Services: services, Isolation: where,
+	return newRigWith(t, services, func(h *HostConfig) { h.Catalog, h.Isolation = NewCatalog(sources...), where })
+}
+
+// newRigWith is newRig with a configuration of the host of its own.
+func newRigWith(t testing.TB, services Services, change func(*HostConfig)) *rig {
+	t.Helper()
+	b := bus.New(bus.Config{})
+	cfg := HostConfig{
+		Client: b.Client("host", bus.KindAgent), Runtime: testRuntime(), Policy: &Policy{}, Services: services,
 		Warn: func(err error) { t.Logf("host: %v", err) },
-	})
+	}
+	change(&cfg)
+	host, err := NewHost(cfg)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -38,6 +38,8 @@ func operation(name string) doFunc {
 		return doArtifactSave
 	case "log":
 		return doLog
+	case opReady, opMailPeek, opMailRecv, opMailReply:
+		return doNoMail
 	}
 	return nil
 }

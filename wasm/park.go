@@ -52,9 +52,10 @@ func (a *attempt) newParking() parking {
 func (p *parking) resuming() bool { return p.decision != nil }
 
 // mayPark reports whether the attempt can be resumed from its tape. The tape has
-// no secrets, so a guest that has seen one cannot be given it again.
+// no secrets, so a guest that has seen one cannot be given it again; and a
+// resident lives on.
 func (d *door) mayPark() bool {
-	return d.able && !d.tape.cut && !slices.ContainsFunc(d.tape.calls, func(c rmp.Hostcall) bool {
+	return d.able && d.stay == nil && !d.tape.cut && !slices.ContainsFunc(d.tape.calls, func(c rmp.Hostcall) bool {
 		return strings.HasPrefix(c.Op, "secret.")
 	})
 }
@@ -90,7 +91,7 @@ func (d *door) parkOn(err error) bool {
 func (d *door) performOrGoOn(ctx context.Context, op string, args []byte) ([]byte, error) {
 	dec := d.decision
 	if dec == nil {
-		return d.perform(ctx, op, args)
+		return d.stay.perform(ctx, d, op, args)
 	}
 	if !d.isDecided(op, args) {
 		d.tape.diverge(nil, &rmp.Hostcall{Op: op, Args: args})

@@ -49,6 +49,8 @@ type Caller struct {
 	// MayPark, in a request for confirmation, says that the attempt can leave
 	// its sandbox while it waits: see [ParkedError].
 	MayPark bool
+	// Outer are the nodes that the run is an opening of, see rmp.AgentRequest.
+	Outer []rmp.OuterNode
 }
 
 // KB is the knowledge base as agents see it. It answers within the domains of

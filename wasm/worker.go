@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/tinylib/msgp/msgp"
+	"golang.org/x/sys/unix"
 )
 
 // workerStart bounds how long a worker may take to load its module.
@@ -60,6 +61,8 @@ type workerPlace struct {
 	code *code
 }
 
+func (p *workerPlace) life() Life { return p.code.seal.Life }
+
 func (p *workerPlace) run(ctx context.Context, a *attempt, stdin input) (ending, error) {
 	job, err := a.job(p.code, stdin)
 	if err != nil {
@@ -72,9 +75,12 @@ func (p *workerPlace) run(ctx context.Context, a *attempt, stdin input) (ending,
 	defer w.close()
 	defer context.AfterFunc(ctx, w.kill)()
 	a.door.remote = true
+	a.placedIn(w.proc.Pid)
 	var end *workerEnd
 	if err = w.conn.sendJSON(msgJob, job); err == nil {
-		end, err = w.serve(ctx, a, stdin)
+		serving, stop := w.while(ctx)
+		end, err = w.serve(serving, a, stdin)
+		stop()
 	}
 	w.kill() // it has nothing left to do, and its end is to be known
 	<-w.done
@@ -90,6 +96,20 @@ func (p *workerPlace) run(ctx context.Context, a *attempt, stdin input) (ending,
 		return a.parkedEnd(end), nil
 	}
 	return a.endOf(ctx, end)
+}
+
+// while returns a context that ends with the process as well: a resident may
+// wait for its next message for days, and nobody would notice that it is gone.
+func (w *worker) while(ctx context.Context) (context.Context, func()) {
+	ctx, cancel := context.WithCancel(ctx)
+	go func() {
+		select {
+		case <-w.done:
+			cancel()
+		case <-ctx.Done():
+		}
+	}()
+	return ctx, cancel
 }
 
 // serve answers the worker until it says that the guest has ended.
@@ -223,6 +243,7 @@ func (a *attempt) job(c *code, stdin input) (*workerJob, error) {
 		Hostcalls: a.door != nil && a.door.open,
 		Limits:    a.childLimits(c),
 	}
+	job.Clock.Off = a.stay != nil // it is away from where messages begin and end
 	if a.tape.replay {
 		paths, err := a.recordedMounts()
 		job.Mounts = paths
@@ -246,8 +267,17 @@ func (a *attempt) childLimits(c *code) childLimits {
 	memory := uint64(a.limits.MemoryMB) << 20
 	return childLimits{
 		Data:  2*memory + guestStack + workerProgram + 16*uint64(c.size),
-		CPU:   2*uint64(a.wallTime()/time.Second) + 2,
+		CPU:   a.cpuSeconds(),
 		Files: uint64(a.fileLimits.OpenFiles) + 64,
 		Size:  uint64(a.fileLimits.Written),
 	}
+}
+
+// cpuSeconds is the processor time that the process may use. That of a resident
+// is bounded for each message, by the wall's clock.
+func (a *attempt) cpuSeconds() uint64 {
+	if a.stay != nil {
+		return unix.RLIM_INFINITY
+	}
+	return 2*uint64(a.wallTime()/time.Second) + 2
 }

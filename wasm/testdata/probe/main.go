@@ -55,6 +55,8 @@ var probes = map[string]func(*guest.Call) error{
 		order := slices.Collect(maps.Keys(map[int]int{1: 1, 2: 2, 3: 3, 4: 4, 5: 5, 6: 6, 7: 7, 8: 8, 9: 9}))
 		return c.Out("out", map[string]any{"bytes": hex.EncodeToString(b), "order": order})
 	},
+	// count tells which run of this instance it is.
+	"count": func(c *guest.Call) error { runs++; return c.Out("out", runs) },
 	"files": files,
 	"leak":  leak,
 	"calls": calls,
@@ -88,7 +90,7 @@ var probes = map[string]func(*guest.Call) error{
 	},
 }
 
-var busy int
+var busy, runs int
 
 // calls makes the hostcalls that with lists and gives out what came back.
 func calls(c *guest.Call) error {
