@@ -15,7 +15,7 @@ APPLETS := runloopd rlp agtop
 GUEST   := $(wildcard agents/crew/*.go wasm/guest/*.go)
 BUNDLES := $(wildcard agents/bundles/*/*)
 
-.PHONY: all agents run test race lint fmt generate bench install uninstall clean help FORCE
+.PHONY: all agents run test race lint fmt generate golden bench install uninstall clean help FORCE
 
 ## all: build bin/runloop and its names
 all: bin/runloop $(APPLETS:%=bin/%)
@@ -49,6 +49,10 @@ test: agents
 ## race: the same under the race detector
 race: agents
 	$(GO) test -race -tags '$(TAGS)' ./...
+
+## golden: record the runs in testdata/runs anew, after agents were changed
+golden: agents
+	$(GO) test -tags '$(TAGS)' ./runloop -run TestGoldenRuns -update-runs
 
 ## lint: formatting, vet, generated code, modules, import rules
 lint: agents

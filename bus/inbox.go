@@ -32,6 +32,10 @@ type SubOptions struct {
 	// MaxMessages and MaxBytes bound the queue; 0 is the bus's default.
 	MaxMessages int
 	MaxBytes    int
+	// KeepLagging keeps a subscription that loses frames for longer than
+	// [Config.LagLimit]. Each publisher then waits for room, up to
+	// [Config.PublishWait], each time: it slows down those who fill it.
+	KeepLagging bool
 }
 
 // Subscription is a bounded queue of the frames whose topics match a filter.
@@ -90,11 +94,17 @@ func newSubscription(b *Bus, owner, filter string, opts SubOptions) *Subscriptio
 	s.inbox.maxHeld = orDefault(opts.MaxMessages, b.cfg.QueueMessages)
 	s.inbox.maxBytes = orDefault(opts.MaxBytes, b.cfg.QueueBytes)
 	s.inbox.patience = b.cfg.LagLimit
+	if opts.KeepLagging {
+		s.inbox.patience = -1
+	}
 	return s
 }
 
 // Filter is what was subscribed to.
 func (s *Subscription) Filter() string { return s.filter }
+
+// Queued is how many frames wait.
+func (s *Subscription) Queued() int { return s.stats().Messages }
 
 // Recv returns the next frame. It waits for one until ctx is done. Frames that
 // expired in the queue are dropped. Once the subscription has ended it returns

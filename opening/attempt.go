@@ -19,6 +19,7 @@ type attempt struct {
 	begun   time.Time
 	took    time.Duration
 	timeout time.Duration
+	reused  *Reused // it was taken over from another run
 
 	// Set when it is launched.
 	cancel context.CancelCauseFunc
@@ -48,16 +49,19 @@ func (r *runner) newAttempt(i int) *attempt {
 			USD:            r.p.Opening.Policy.BudgetUSD,
 			DeadlineMillis: runLeft.Milliseconds(),
 		},
-		Mode: rmp.ModeLive,
+		Mode: rmp.ModeLive, Outer: r.outer(),
 	}
 	return a
 }
 
-// timeout of a node: its own, the opening's, or the default (spec/04).
+// timeout of a node: its own, the opening's, or the default (spec/04). One that
+// uses an opening takes as long as that does.
 func (r *runner) timeout(n Node) time.Duration {
 	switch {
 	case n.TimeoutMS > 0:
 		return time.Duration(n.TimeoutMS) * time.Millisecond
+	case n.Nested() != "":
+		return maxTimeout // its own policy and that of this run bound it
 	case r.p.Opening.Policy.TimeoutMS > 0:
 		return time.Duration(r.p.Opening.Policy.TimeoutMS) * time.Millisecond
 	}
@@ -85,8 +89,9 @@ func (r *runner) launch(ctx context.Context, a *attempt) {
 		cancel(errRunStopped)
 	}
 	r.live++
+	exec := r.executor(a)
 	go func() {
-		resp := r.e.Executor.Execute(ctx, a.req, observer{r, a})
+		resp := exec.Execute(ctx, a.req, observer{r, a})
 		cause := context.Cause(ctx)
 		a.timer.Stop()
 		cancel(nil)

@@ -28,6 +28,9 @@ type Engine struct {
 	// Sink gets the events of a run one by one, in order, when they happen. It
 	// holds the run up while it works.
 	Sink func(Event)
+	// Catalog checks what openings inside others are given against the agents
+	// that would get it, once it is known; nil leaves that to the agents.
+	Catalog Catalog
 	// MaxParallel is how many nodes of a run may be active at once; a node that
 	// waits for a person is not. 0 is the number of processors.
 	MaxParallel int
@@ -45,6 +48,10 @@ type RunOptions struct {
 	// Flags are kept with the run as they are, for example that confirmations
 	// were switched off. They must be a JSON map, or nothing.
 	Flags json.RawMessage
+	// Fork takes steps over from an earlier run; nil runs all of them.
+	Fork *Fork
+
+	within *within // of a run that is the attempt of a node
 }
 
 // Report says how a run went. Nodes are in the order of the file.
@@ -58,6 +65,7 @@ type Report struct {
 	Usage      rmp.Usage       `json:"usage"`
 	Nodes      []NodeReport    `json:"nodes"`
 	Artifacts  []SavedArtifact `json:"artifacts,omitempty"`
+	Fork       *ForkReport     `json:"fork,omitempty"` // of a fork
 	Trace      *Trace          `json:"-"`
 }
 
@@ -97,6 +105,11 @@ func (e *Engine) Run(ctx context.Context, p *Plan, opt RunOptions) (*Report, err
 	if err := e.complete(&opt); err != nil {
 		return nil, fmt.Errorf("run an opening: %w", err)
 	}
+	if opt.Fork != nil {
+		if err := opt.Fork.check(p); err != nil {
+			return nil, err
+		}
+	}
 	r := newRunner(e, p, opt)
 	if err := r.watchActions(); err != nil {
 		return nil, fmt.Errorf("run an opening: %w", err)
@@ -117,6 +130,9 @@ func (e *Engine) complete(opt *RunOptions) error {
 			return err
 		}
 		opt.TraceID = id
+	}
+	if opt.Fork != nil {
+		opt.Seed = opt.Fork.Source.Seed
 	}
 	if opt.Seed == (Seed{}) {
 		if _, err := io.ReadFull(random, opt.Seed[:]); err != nil {

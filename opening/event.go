@@ -129,6 +129,7 @@ type nodeFinishedMeta struct {
 	Usage       *rmp.Usage      `json:"usage,omitempty"`
 	Error       *rmp.AgentError `json:"error,omitempty"`
 	Reason      string          `json:"reason,omitempty"` // of a skipped node
+	ReusedFrom  *Reused         `json:"reused_from,omitempty"`
 }
 
 // actionRequestedMeta is the meta of action.requested: all that a person has to

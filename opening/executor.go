@@ -42,6 +42,8 @@ type Request struct {
 	RunBudget rmp.Budget
 	Mode      string // rmp.ModeLive or rmp.ModeReplay
 	Tape      []Hostcall
+	// Outer are the nodes that the run is an opening of, the outermost first.
+	Outer []OuterNode
 }
 
 // Response says how an attempt ended. It is rmp.AgentResponse with its values
@@ -59,6 +61,7 @@ type Response struct {
 	Tape     []Hostcall
 	TapeCut  bool // the tape is not whole, so the attempt cannot be replayed
 	Diverged *Divergence
+	Nested   *Trace // of the run that the attempt was, when its node uses an opening
 }
 
 // Hostcall is one recorded call out of the sandbox, in the form of a trace.

@@ -64,6 +64,16 @@ type (
 		Seed          Seed              `json:"seed"`
 		Agents        map[string]string `json:"agents"` // digests by reference
 		Flags         json.RawMessage   `json:"flags,omitempty"`
+		ForkedFrom    string            `json:"forked_from,omitempty"`
+		// Openings are the IRs of the openings that nodes use, by name.
+		Openings map[string]json.RawMessage `json:"openings,omitempty"`
+		// Outer is the node that the run is an attempt of.
+		Outer *outerRecord `json:"outer,omitempty"`
+	}
+
+	outerRecord struct {
+		TraceID string `json:"trace_id"`
+		Node    string `json:"node"`
 	}
 
 	nodeStartedRecord struct {
@@ -98,6 +108,7 @@ type (
 		Budget     *rmp.Budget                `json:"budget,omitempty"`
 		Hostcalls  []Hostcall                 `json:"hostcalls,omitempty"`
 		TapeCut    bool                       `json:"tape_cut,omitempty"`
+		NestedRun  string                     `json:"nested_run,omitempty"` // trace id of the run that the attempt was
 	}
 
 	actionRequestedRecord struct {

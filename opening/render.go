@@ -13,10 +13,17 @@ import (
 
 // Forms in which a trace can be shown.
 const (
-	FormatText  = "text"  // the ladder, then the nodes with their hostcalls
-	FormatTable = "table" // the ladder alone, in columns
-	FormatJSON  = "json"  // the trace itself, in canonical JSON
+	FormatText    = "text"    // the ladder, then the nodes with their hostcalls
+	FormatTable   = "table"   // the ladder alone, in columns
+	FormatJSON    = "json"    // the trace itself, in canonical JSON
+	FormatMermaid = "mermaid" // a sequence diagram
+	FormatHTML    = "html"    // one page that needs nothing else
 )
+
+// TraceFormats lists the forms.
+func TraceFormats() []string {
+	return []string{FormatText, FormatTable, FormatJSON, FormatMermaid, FormatHTML}
+}
 
 // Render writes a trace in one of the formats. In text and in tables, whatever
 // came from an agent has its control characters escaped; JSON is for programs,
@@ -30,8 +37,13 @@ func (t *Trace) Render(w io.Writer, format string) error {
 		t.table(out)
 	case FormatJSON:
 		out.printf("%s\n", t.JSON())
+	case FormatMermaid:
+		t.mermaid(out)
+	case FormatHTML:
+		t.html(out)
 	default:
-		return fmt.Errorf("there is no trace format %s; use text, table or json", quote(format))
+		return fmt.Errorf("there is no trace format %s; use one of %s",
+			quote(format), strings.Join(TraceFormats(), ", "))
 	}
 	return out.err
 }

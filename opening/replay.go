@@ -107,6 +107,7 @@ func Replay(
 		p.now = t.against(opt.Plan)
 	}
 	p.all(ctx, chosen, rep.Nodes)
+	rep.Nodes = flatten(rep.Nodes)
 	if p.now != nil {
 		rep.Nodes = append(rep.Nodes, p.now.fresh(wanted)...)
 	}
@@ -180,6 +181,12 @@ func (opt ReplayOptions) checkCode(t *Trace, nodes []*TraceNode) error {
 	refused := &OtherCode{TraceID: t.TraceID}
 	seen := map[ChangedAgent]bool{}
 	for _, n := range nodes {
+		if isNested(n.Agent) {
+			if err := opt.checkInner(n.FinalAttempt, refused); err != nil {
+				return err
+			}
+			continue
+		}
 		if n.FinalAttempt.notReplayable() != "" {
 			continue
 		}
@@ -244,6 +251,9 @@ func (p *replayer) node(ctx context.Context, n *TraceNode) NodeReplay {
 			return out
 		}
 	}
+	if isNested(n.Agent) {
+		return p.nested(ctx, n, out)
+	}
 	limit := max(time.Duration(a.Budget.DeadlineMillis)*time.Millisecond, replayTimeout)
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
@@ -255,7 +265,7 @@ func (p *replayer) node(ctx context.Context, n *TraceNode) NodeReplay {
 	}
 	if from := a.ReusedFrom; from != nil { // it saw the names of the run that it comes from
 		if id, err := parseTraceName(from.Trace); err == nil {
-			req.TraceID, req.OpeningID = id, from.OpeningID
+			req.TraceID, req.OpeningID, req.Attempt = id, from.OpeningID, from.Attempt
 		}
 	}
 	if p.now != nil {

@@ -33,11 +33,17 @@ func (r *runner) event(kind, level string, meta any, format string, args ...any)
 // again.
 func (r *runner) recordStart() {
 	o := r.p.Opening
-	r.record(kindRunStarted, runStartedRecord{
+	rec := runStartedRecord{
 		TraceID: r.ids.trace, OpeningID: r.ids.opening, OpeningName: o.Name,
 		OpeningIR: r.p.IR, OpeningIRHash: r.p.IRHash, Params: r.p.Params,
-		Seed: r.opt.Seed, Agents: r.p.Digests, Flags: r.opt.Flags,
-	})
+		Seed: r.opt.Seed, Agents: r.p.Digests, Flags: r.opt.Flags, ForkedFrom: r.forkedFrom(),
+		Openings: r.p.nestedIRs(),
+	}
+	if outer := r.outer(); len(outer) > 0 {
+		last := outer[len(outer)-1]
+		rec.Outer = &outerRecord{traceName(last.TraceID), last.Node}
+	}
+	r.record(kindRunStarted, rec)
 	r.event(kindRunStarted, levelInfo, runStartedMeta{
 		OpeningName: o.Name, Params: r.p.Params, Nodes: r.m.g.ids,
 	}, "%s: %s", o.Name, plural(len(o.Nodes), "node"))
@@ -90,13 +96,17 @@ func (r *runner) settled(i int) {
 		rec.DurationMS = a.took.Milliseconds()
 		rec.Outputs, rec.OutputHash = a.resp.Ports, outputHash(a.resp.Ports)
 		rec.Digest, rec.Usage, rec.Budget = a.resp.Digest, &a.resp.Usage, &a.req.Budget
-		rec.Caps = a.resp.Caps
+		rec.Caps, rec.ReusedFrom = a.resp.Caps, a.reused
 		rec.Hostcalls, rec.TapeCut = a.resp.Tape, a.resp.TapeCut
+		if a.resp.Nested != nil {
+			rec.NestedRun = a.resp.Nested.TraceID
+		}
 	}
 	r.record(kindNodeFinished, rec)
 	r.event(kindNodeFinished, status.level(), nodeFinishedMeta{
 		Node: node.ID, Attempt: n.attempt, Status: status, DurationMS: rec.DurationMS,
 		OutputsHash: rec.OutputHash, Usage: rec.Usage, Error: n.err, Reason: rec.Reason,
+		ReusedFrom: rec.ReusedFrom,
 	}, "%s", r.sentence(i))
 }
 
@@ -118,6 +128,9 @@ func lastWarning(tape []Hostcall) string {
 // sentence says how a node ended.
 func (r *runner) sentence(i int) string {
 	n, id := &r.m.nodes[i], r.m.g.ids[i]
+	if a := r.attempts[i]; a != nil && a.reused != nil {
+		return fmt.Sprintf("%s: as in %s", id, a.reused.Trace)
+	}
 	if n.state == Succeeded {
 		return fmt.Sprintf("%s: done in %d ms", id, r.attempts[i].took.Milliseconds())
 	}
@@ -140,6 +153,9 @@ func (r *runner) finish(ctx context.Context) (*Report, error) {
 	rep := r.report()
 	r.keepArtifacts(ctx, rep)
 	rep.Trace = r.trace(rep)
+	if r.fork != nil {
+		rep.Fork = r.fork.report(rep.Trace)
+	}
 	counts := map[Status]int{}
 	for _, n := range rep.Nodes {
 		counts[statusOf(n.State)]++
@@ -241,7 +257,7 @@ func (r *runner) trace(rep *Report) *Trace {
 		OpeningIR: r.p.IR, OpeningIRHash: r.p.IRHash, Params: r.p.Params,
 		Seed: r.opt.Seed, Agents: r.p.Digests,
 		Ladder: r.ladder, LadderCut: r.cut,
-		Status: rep.Status, Success: rep.Success, Reason: rep.Reason,
+		Status: rep.Status, Success: rep.Success, Reason: rep.Reason, ForkedFrom: r.forkedFrom(),
 	}
 	if t.Ladder == nil {
 		t.Ladder = []Crossing{}
@@ -267,8 +283,9 @@ func (a *attempt) trace() *Attempt {
 		Attempt: a.req.Attempt, Status: a.resp.Status, With: a.req.With, Inputs: a.req.Inputs,
 		Outputs: a.resp.Ports, OutputHash: outputHash(a.resp.Ports), Error: a.resp.Error,
 		ExitCode: a.resp.ExitCode, Digest: a.resp.Digest, Caps: a.resp.Caps,
-		TSMillis: a.begun.UnixMilli(), Micros: a.resp.Micros,
+		TSMillis: a.begun.UnixMilli(), Micros: a.resp.Micros, Nested: a.resp.Nested,
 		Usage: a.resp.Usage, Budget: a.req.Budget, Hostcalls: a.resp.Tape, TapeCut: a.resp.TapeCut,
+		ReusedFrom: a.reused,
 	}
 	if out.Hostcalls == nil {
 		out.Hostcalls = []Hostcall{}

@@ -52,6 +52,7 @@ type runner struct {
 	attempts []*attempt // by node, the latest
 	live     int        // attempts whose goroutine has not reported
 	actions  actionBook
+	fork     *forking // nil: nothing is taken over
 	ladder   []Crossing
 	cut      bool // of the ladder
 	usage    rmp.Usage
@@ -99,6 +100,7 @@ func newRunner(e *Engine, p *Plan, opt RunOptions) *runner {
 		attempts: make([]*attempt, len(p.Opening.Nodes)),
 		actions:  actionBook{open: map[string]*openAction{}},
 		begun:    e.now(),
+		fork:     newForking(opt.Fork, p.Opening),
 	}
 }
 
@@ -166,6 +168,8 @@ func (r *runner) handle(msg any) {
 			r.syncActions() // decisions come before the answer they led to
 		}
 		r.crossing(msg.crossing)
+	case nestedMsg:
+		r.nestedEvent(msg)
 	case dueMsg:
 		if !r.m.stopped {
 			r.apply(due{msg.node})
@@ -189,10 +193,17 @@ func (r *runner) apply(event any) []change {
 // startReady begins an attempt of every node that may run now.
 func (r *runner) startReady() {
 	for i, ok := r.m.next(); ok && r.storeErr == nil; i, ok = r.m.next() {
-		r.apply(started{i})
-		a := r.newAttempt(i)
-		r.attempts[i] = a
-		r.recordAttempt(a)
+		r.start(i)
+	}
+}
+
+// start begins an attempt of a node, unless it is taken over from another run.
+func (r *runner) start(i int) {
+	r.apply(started{i})
+	a := r.newAttempt(i)
+	r.attempts[i] = a
+	r.recordAttempt(a)
+	if !r.reuse(a) {
 		r.batch.starts = append(r.batch.starts, a)
 	}
 }

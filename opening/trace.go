@@ -29,6 +29,8 @@ type Trace struct {
 	Status    Status `json:"status"`
 	Success   bool   `json:"success"`
 	Reason    string `json:"reason,omitempty"` // why it is not a success
+	// ForkedFrom is the trace that the run was forked from.
+	ForkedFrom string `json:"forked_from,omitempty"`
 	// Redacted says that values were replaced by commitments to them, so that
 	// the hashes of values are those of the originals.
 	Redacted bool `json:"redacted,omitempty"`
@@ -76,6 +78,7 @@ type Attempt struct {
 	Budget     rmp.Budget      `json:"budget"` // what the agent was told it may spend
 	Hostcalls  []Hostcall      `json:"hostcalls"`
 	TapeCut    bool            `json:"tape_cut,omitempty"`
+	Nested     *Trace          `json:"nested,omitempty"` // of the run that the attempt was
 	// ReusedFrom says that a fork took the attempt over from an earlier run.
 	ReusedFrom *Reused `json:"reused_from,omitempty"`
 }
@@ -87,6 +90,7 @@ type Reused struct {
 	Trace     string `json:"trace"` // trace:<uuid>
 	Node      string `json:"node"`
 	OpeningID string `json:"opening_id"`
+	Attempt   int    `json:"attempt"` // the number it had there
 }
 
 // TraceState is a state as traces spell it: its name or, for a failed node,

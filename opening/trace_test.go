@@ -3,6 +3,8 @@ package opening
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
+	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -89,7 +91,7 @@ func TestTraceRoundTrip(t *testing.T) {
 	if got := back.JSON(); !bytes.Equal(got, raw) {
 		t.Errorf("read back it is\n%s\nwant\n%s", got, raw)
 	}
-	for _, format := range []string{FormatText, FormatTable} {
+	for _, format := range []string{FormatText, FormatTable, FormatMermaid, FormatHTML} {
 		var b bytes.Buffer
 		if err := back.Render(&b, format); err != nil {
 			t.Fatal(err)
@@ -99,8 +101,45 @@ func TestTraceRoundTrip(t *testing.T) {
 			t.Errorf("%s holds the control character %q", format, b.Bytes()[i])
 		}
 	}
-	if err := tr.Render(&bytes.Buffer{}, "html"); err == nil {
+	checkPage(t, tr)
+	if err := tr.Render(&bytes.Buffer{}, "pdf"); err == nil {
 		t.Error("an unknown format was taken")
+	}
+}
+
+// checkPage holds the HTML page against what makes it safe: nothing in it runs,
+// nothing is fetched, and what agents wrote is text.
+func checkPage(t *testing.T, tr *Trace) {
+	t.Helper()
+	evil := `</pre><script>alert(1)</script><img src="https://example.com/x" onerror='x'>`
+	bad := *tr
+	bad.Nodes = slices.Clone(tr.Nodes)
+	a := *bad.Nodes[0].FinalAttempt
+	a.Hostcalls = []Hostcall{{Op: evil, Args: mustJSON(evil), Err: &rmp.HostcallError{Code: evil, Message: evil}}}
+	a.Outputs = map[string]json.RawMessage{evil: mustJSON(map[string]string{evil: evil})}
+	bad.Nodes[0] = TraceNode{NodeID: evil, Agent: evil, State: TraceState{State: Failed, Reason: evil}, FinalAttempt: &a}
+	bad.OpeningName, bad.Reason, bad.Status = evil, evil, Status(`ok" onload="x`)
+	bad.Ladder = append(slices.Clone(tr.Ladder), Crossing{From: evil, To: evil, Topic: evil, Kind: evil})
+	var b bytes.Buffer
+	if err := bad.Render(&b, FormatHTML); err != nil {
+		t.Fatal(err)
+	}
+	page := b.String()
+	for _, no := range []string{"<script", "<img", ` onload="`, " onerror='", "<link", "@import", "url("} {
+		if i := strings.Index(page, no); i >= 0 {
+			t.Errorf("the page holds %s: %.80q", no, page[max(0, i-30):])
+		}
+	}
+	_, style, _ := strings.Cut(page, "<style>")
+	style, _, _ = strings.Cut(style, "</style>")
+	sum := sha256.Sum256([]byte(style))
+	want := "style-src &#39;sha256-" + strings.ReplaceAll(base64.StdEncoding.EncodeToString(sum[:]), "+", "&#43;") + "&#39;"
+	if !strings.Contains(page, want) {
+		t.Errorf("the policy does not allow the style: want %s", want)
+	}
+	b.Reset()
+	if err := bad.Render(&b, FormatMermaid); err != nil || strings.ContainsAny(b.String(), `<"';&`) && strings.Contains(b.String(), "<script") {
+		t.Errorf("the diagram is not safe: %v %s", err, b.String())
 	}
 }
 

@@ -37,6 +37,11 @@ func (q *Request) wire(replyTo string) (*rmp.AgentRequest, error) {
 		}
 		out.Tape = append(out.Tape, call)
 	}
+	for _, o := range q.Outer {
+		out.Outer = append(out.Outer, rmp.OuterNode{
+			TraceID: traceName(o.TraceID), Node: o.Node, Budget: o.Budget, RunBudget: o.RunBudget,
+		})
+	}
 	return out, nil
 }
 

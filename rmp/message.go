@@ -80,6 +80,18 @@ type AgentRequest struct {
 	// Tape and nothing leaves the sandbox (spec/04 "Trace and replay").
 	Mode string     `msg:"mode"`
 	Tape []Hostcall `msg:"tape,omitempty"`
+	// Outer are the nodes that the run is an opening of, the outermost first:
+	// what the attempt spends is charged to them as well.
+	Outer []OuterNode `msg:"outer,omitempty"`
+}
+
+// OuterNode is a node that uses an opening, seen from a run of that opening.
+// The budgets are those of the node and of its run.
+type OuterNode struct {
+	TraceID   string `msg:"trace_id"`
+	Node      string `msg:"node"`
+	Budget    Budget `msg:"budget"`
+	RunBudget Budget `msg:"run_budget"`
 }
 
 // Modes of an AgentRequest.
@@ -197,6 +209,9 @@ type ActionRequest struct {
 	// details}: what was shown is what is decided.
 	Digest      string `msg:"digest"`
 	ExpiresAtMS int64  `msg:"expires_at_ms"`
+	// Outer are the traces of the runs that the run belongs to, the outermost
+	// first: whoever decides for them decides for it.
+	Outer []string `msg:"outer,omitempty"`
 }
 
 // ActionDecision is the payload of CTActionDecision.

@@ -28,6 +28,7 @@ func applets() []applet {
 		{"rlp", "the command line: run, replay, trace, kb, agent …", true, runRLP},
 		{"runloopd", "the daemon", true, runDaemon},
 		{"agtop", "watch runs", true, runAgtop},
+		{"wasi", "run any WASI program in the agents' sandbox", false, runWASI},
 	}
 }
 

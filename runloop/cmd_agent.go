@@ -20,7 +20,7 @@ func cmdAgent(io *IO) *cli.Command {
    rlp agent install greeter.tar.gz`,
 		Subcommands: []*cli.Command{
 			cmdAgentList(io), cmdAgentShow(io), cmdAgentGrant(io), explain,
-			cmdAgentKeygen(io), cmdAgentSign(io), cmdAgentVerify(io),
+			cmdAgentScaffold(io), cmdAgentBuild(io), cmdAgentInstall(io), cmdAgentRemove(io), cmdAgentKeygen(io), cmdAgentSign(io), cmdAgentVerify(io),
 		},
 	}
 }
@@ -126,8 +126,16 @@ func (d *desk) grantRef(ref string, yes bool) error {
 	return d.grant(b, yes)
 }
 
-// grant shows what a bundle asks for, asks unless yes, and remembers.
+// grant remembers that a person agrees to what a bundle asks for.
 func (d *desk) grant(b *wasm.Bundle, yes bool) error {
+	if err := d.agree(b, yes); err != nil {
+		return err
+	}
+	return d.remember(b)
+}
+
+// agree shows what a bundle asks for and, unless yes, asks whether it may.
+func (d *desk) agree(b *wasm.Bundle, yes bool) error {
 	r, err := d.policy.Rule(b)
 	if err != nil {
 		return agentExit(err)
@@ -142,7 +150,7 @@ func (d *desk) grant(b *wasm.Bundle, yes bool) error {
 			return exitErrorf(exitDeclined, "not granted")
 		}
 	}
-	return d.remember(b)
+	return nil
 }
 
 // showAsk says what a person is about to agree to.

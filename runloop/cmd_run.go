@@ -56,6 +56,9 @@ type runFlags struct {
 	grants       []string
 	params       paramFlags
 	extra        bool // more than one argument
+	// fork takes steps over from an earlier run, and report shows how it went.
+	fork   *opening.Fork
+	report func(*opening.Report) error
 }
 
 func runFlagsOf(c *cli.Context) *runFlags {
@@ -109,11 +112,15 @@ func runCommand(ctx context.Context, io *IO, f *runFlags) error {
 	if err != nil {
 		return err
 	}
-	s, err := openSession(ctx, io, cfg, sessionOptions{agentsDir: f.agentsDir, grants: f.grants})
+	opt := sessionOptions{agentsDir: f.agentsDir, grants: f.grants}
+	if err := io.agreeToRun(cfg, opt, o.Nodes); err != nil {
+		return err
+	}
+	s, err := openSession(ctx, io, cfg, opt)
 	if err != nil {
 		return err
 	}
-	plan, err := opening.Load(src.name, src.text, planCatalog{s.catalog}, params)
+	plan, err := opening.Load(src.name, src.text, s.openings(openingDirs(cfg, f, src)), params)
 	if err != nil {
 		return errors.Join(io.showProblems(err, f.errorsFormat), s.Close())
 	}
@@ -132,19 +139,28 @@ type openingSource struct {
 
 // readOpening finds and parses the opening that the flags name.
 func (o *IO) readOpening(cfg *Loaded, f *runFlags) (*opening.Opening, *openingSource, error) {
+	src, err := o.findSource(cfg, f)
+	if err != nil {
+		return nil, nil, err
+	}
+	parsed, err := opening.Parse(src.name, src.text)
+	if err != nil {
+		return nil, nil, o.showProblems(err, f.errorsFormat)
+	}
+	return parsed, src, nil
+}
+
+// findSource finds the opening that the flags name.
+func (o *IO) findSource(cfg *Loaded, f *runFlags) (*openingSource, error) {
 	dirs := cfg.Openings.SearchDirs
 	if f.openingsDir != "" {
 		dirs = append([]string{f.openingsDir}, dirs...)
 	}
 	name, text, err := findOpening(f.ref, dirs, o.Stdin)
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
-	parsed, err := opening.Parse(name, text)
-	if err != nil {
-		return nil, nil, o.showProblems(err, f.errorsFormat)
-	}
-	return parsed, &openingSource{name, text}, nil
+	return &openingSource{name, text}, nil
 }
 
 // showProblems prints all that is wrong with an opening; other errors stay as
@@ -183,7 +199,7 @@ func (s *session) runPlan(ctx context.Context, plan *opening.Plan, f *runFlags) 
 	defer ui.close()
 	s.host.Warm(ctx, plan.Refs())
 	engine, release := s.engine(view.event)
-	report, err := engine.Run(ctx, plan, opening.RunOptions{Flags: ui.policy.flags()})
+	report, err := engine.Run(ctx, plan, opening.RunOptions{Flags: ui.policy.flags(), Fork: f.fork})
 	release()
 	if cerr := view.close(report); err == nil {
 		err = cerr
@@ -194,6 +210,11 @@ func (s *session) runPlan(ctx context.Context, plan *opening.Plan, f *runFlags) 
 	if f.traceOut != "" {
 		if err := writeSynced(f.traceOut, append(report.Trace.JSON(), '\n')); err != nil {
 			return fmt.Errorf("--trace-out: %w", err)
+		}
+	}
+	if f.report != nil {
+		if err := f.report(report); err != nil {
+			return err
 		}
 	}
 	return runExit(report, ui.declined(), interrupted())

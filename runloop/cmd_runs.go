@@ -51,6 +51,7 @@ func cmdRuns(io *IO) *cli.Command {
 				Name: "cancel", Usage: "stop a run of the daemon", ArgsUsage: "TRACE",
 				Action: withTrace(func(c *cli.Context, id uuid.UUID) error { return runsCancel(c.Context, io, id) }),
 			},
+			cmdRunsFork(io),
 			cmdRunsExport(io),
 			cmdRunsVerify(io),
 		},

@@ -2,6 +2,8 @@ package runloop
 
 import (
 	"context"
+	"slices"
+	"strings"
 
 	"github.com/urfave/cli/v2"
 
@@ -14,9 +16,14 @@ func cmdTrace(io *IO) *cli.Command {
 		ArgsUsage: "TRACE",
 		Description: `Examples:
    rlp trace trace:0b1c…
-   rlp trace trace.json --format table`,
+   rlp trace trace.json --format table
+   rlp trace trace:0b1c… --format html > run.html
+   rlp trace run.rlrun --format mermaid
+
+The page of --format html holds all of the run: it opens from disk, without network
+and without scripts.`,
 		Flags: []cli.Flag{
-			&cli.StringFlag{Name: "format", Value: opening.FormatText, Usage: "text, table or json"},
+			&cli.StringFlag{Name: "format", Value: opening.FormatText, Usage: strings.Join(opening.TraceFormats(), ", ")},
 			jsonFlag(),
 		},
 		Action: func(c *cli.Context) error {
@@ -33,10 +40,8 @@ func cmdTrace(io *IO) *cli.Command {
 }
 
 func traceCommand(ctx context.Context, io *IO, ref, format string) error {
-	switch format {
-	case opening.FormatText, opening.FormatTable, opening.FormatJSON:
-	default:
-		return usageErrorf("--format %q: text, table or json", format)
+	if !slices.Contains(opening.TraceFormats(), format) {
+		return usageErrorf("--format %q: want one of %s", format, strings.Join(opening.TraceFormats(), ", "))
 	}
 	cfg, err := io.config()
 	if err != nil {

@@ -31,6 +31,7 @@ type RuntimeConfig struct {
 	SpawnReadyTimeoutMS int    `koanf:"spawn_ready_timeout_ms"`
 	DrainMS             int    `koanf:"drain_ms"` // that runs may go on after the daemon was told to end
 	Workdir             string `koanf:"workdir"`
+	Isolation           string `koanf:"isolation"` // of agents: auto, inline or worker
 }
 
 // ModelsConfig is the broker's part.
@@ -191,6 +192,9 @@ type PolicyConfig struct {
 	AllowUnsignedAgents    *bool    `koanf:"allow_unsigned_agents"`
 	DefaultTokens          *int     `koanf:"default_tokens"`
 	HardCapUSD             *float64 `koanf:"hard_cap_usd"`
+	// Isolation "worker" has every agent run in a process of its own, whatever
+	// runtime.isolation says.
+	Isolation *string `koanf:"isolation"`
 	// Caps is the most that any agent may have, in the form of [capabilities].
 	// What it does not name stays as the agent asks.
 	Caps map[string]any `koanf:"caps"`
@@ -204,7 +208,7 @@ func defaultConfig() map[string]any {
 		"runtime": m{
 			"base": "debian", "agent_container": "wasm32-wasip1", "socket_path": "", "sockets_dir": "",
 			"max_parallel": 0, "spawn_ready_timeout_ms": 5000, "drain_ms": 20_000,
-			"workdir": "~/.runloop",
+			"workdir": "~/.runloop", "isolation": "auto",
 		},
 		"models": m{
 			"default": "local:llama3.1-8b",

@@ -251,6 +251,12 @@ func (l *Loaded) checkNames() error {
 	if f := l.Logging.Format; f != "auto" && f != "json" && f != "text" {
 		return wrong("logging.format", f, "must be auto, json or text")
 	}
+	if _, err := wasm.ParseIsolation(l.Runtime.Isolation); err != nil {
+		return wrong("runtime.isolation", l.Runtime.Isolation, "must be auto, inline or worker")
+	}
+	if p := l.Policy.Isolation; p != nil && *p != string(wasm.IsolationAuto) && *p != string(wasm.IsolationWorker) {
+		return wrong("policy.isolation", *p, "must be auto or worker")
+	}
 	const decisions = "bus.auth.publishers.action_decision"
 	for _, k := range l.Bus.Auth.Publishers.ActionDecision.AllowedKinds {
 		if !slices.Contains([]string{"cli", "agent", "ui", "tui", "tool"}, k) {
@@ -289,6 +295,8 @@ func (l *Loaded) checkPolicy(system string) error {
 		{"policy.allow_unsigned_agents", "security.allow_unsigned_agents",
 			limits.Exists("policy.allow_unsigned_agents") &&
 				!limits.Bool("policy.allow_unsigned_agents") && l.Security.AllowUnsignedAgents},
+		{"policy.isolation", "policy.isolation",
+			limits.String("policy.isolation") == string(wasm.IsolationWorker) && l.isolation() != wasm.IsolationWorker},
 		{"policy.default_tokens", "models.broker.budgets.default_tokens",
 			over("policy.default_tokens", limits.Float64("policy.default_tokens"), float64(b.DefaultTokens))},
 		{"policy.hard_cap_usd", "models.broker.budgets.hard_cap_usd",
@@ -300,4 +308,13 @@ func (l *Loaded) checkPolicy(system string) error {
 		}
 	}
 	return nil
+}
+
+// isolation is where agents run: as the policy has it, or else the runtime's
+// own setting.
+func (l *Loaded) isolation() wasm.Isolation {
+	if p := l.Policy.Isolation; p != nil && *p == string(wasm.IsolationWorker) {
+		return wasm.IsolationWorker
+	}
+	return wasm.Isolation(l.Runtime.Isolation)
 }

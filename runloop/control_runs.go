@@ -25,8 +25,9 @@ func (c *control) submit(ctx context.Context, id rmp.TraceID, req *ctrlRequest) 
 	if string(req.Params) == "null" {
 		req.Params = nil
 	}
-	plan, err := opening.Load(orText(req.Source, "opening.yaml"), []byte(req.OpeningYAML),
-		planCatalog{c.session.catalog}, req.Params)
+	catalog := c.session.openings(c.session.live.Load().Openings.SearchDirs)
+	catalog.along = req.openings()
+	plan, err := opening.Load(orText(req.Source, "opening.yaml"), []byte(req.OpeningYAML), catalog, req.Params)
 	if err != nil {
 		return rejected(err)
 	}

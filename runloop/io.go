@@ -35,8 +35,13 @@ func (o *IO) getenv(key string) string {
 // isTerminal reports whether a stream of the IO is a terminal that can be
 // talked to: TERM=dumb is none.
 func (o *IO) isTerminal(stream any) bool {
+	return o.isTerminalDevice(stream) && o.getenv("TERM") != "dumb"
+}
+
+// isTerminalDevice reports whether a stream is a terminal of any kind.
+func (o *IO) isTerminalDevice(stream any) bool {
 	f, ok := stream.(*os.File)
-	return ok && term.IsTerminal(int(f.Fd())) && o.getenv("TERM") != "dumb"
+	return ok && term.IsTerminal(int(f.Fd()))
 }
 
 // interactive reports whether a person can be asked something.

@@ -34,12 +34,16 @@ func runInDaemon(ctx context.Context, io *IO, cfg *Loaded, f *runFlags) error {
 	if err != nil {
 		return err
 	}
+	if err := io.agreeToRun(cfg, sessionOptions{daemon: true}, o.Nodes); err != nil {
+		return err
+	}
 	if r.view, err = io.newRunView(f.progress); err != nil {
 		return err
 	}
 	return r.carryOut(ctx, f, &ctrlRequest{
 		Op: "run.submit", OpeningYAML: string(src.text), Source: src.name, Params: params,
-		Flags: ctrlFlags{Confirm: io.confirmFlag(f)},
+		Openings: wireOpenings(gatherOpenings(o, openingDirs(cfg, f, src))),
+		Flags:    ctrlFlags{Confirm: io.confirmFlag(f)},
 	})
 }
 

@@ -34,6 +34,7 @@ type session struct {
 	host    *wasm.Host
 	confirm *wasm.Confirmer
 	calls   callCounter // to models
+	secrets wasm.Redactor
 
 	stop    context.CancelFunc
 	serving sync.WaitGroup
@@ -164,7 +165,8 @@ func (s *session) serve(ctx context.Context, opt sessionOptions) error {
 	host, err := wasm.NewHost(wasm.HostConfig{
 		Client: s.bus.Client("host", bus.KindAgent), Catalog: s.catalog, Runtime: s.runtime,
 		Policy: s.policy(opt.grants...), Services: services, Warn: s.warn, ReplayCaps: opt.replayCaps,
-		Guarded: []string{s.places.work, s.places.pog, s.places.cache},
+		Isolation: s.cfg.isolation(),
+		Guarded:   []string{s.places.work, s.places.pog, s.places.cache},
 	})
 	if err != nil {
 		return err
@@ -202,6 +204,8 @@ func (s *session) services(actions wasm.Actions) wasm.Services {
 		Models:       modelService{s.broker},
 		Artifacts:    artifactService{s.store, s.places.artifacts},
 		Actions:      actions,
+		Secrets:      secretService{s.io.secret},
+		Redactor:     &s.secrets,
 		AuditAllowed: s.cfg.Security.Caps.OnAllow,
 		Now:          time.Now,
 	}
@@ -209,6 +213,11 @@ func (s *session) services(actions wasm.Actions) wasm.Services {
 		out.Audit = auditService(s.store, s.warn)
 	}
 	return out
+}
+
+// openings plans runs with the agents of the session and the openings in dirs.
+func (s *session) openings(dirs []string) openingCatalog {
+	return openingCatalog{planCatalog: planCatalog{s.catalog}, dirs: dirs}
 }
 
 // engine runs openings on the session's bus. sink gets the events of a run;
@@ -219,6 +228,7 @@ func (s *session) engine(sink func(opening.Event)) (e *opening.Engine, release f
 	e = &opening.Engine{
 		Executor: exec, Actions: exec, MaxParallel: s.live.Load().Runtime.MaxParallel,
 		Store:     runStore{s.store},
+		Catalog:   planCatalog{s.catalog},
 		Artifacts: artifactService{s.store, s.places.artifacts},
 		Sink: func(ev opening.Event) {
 			exec.Publish(ev)

@@ -17,26 +17,34 @@ import (
 // attempt is one run of one bundle for one node: what the request said, put
 // into the form that the sandbox and the guest want.
 type attempt struct {
-	req     *rmp.AgentRequest
-	bundle  *Bundle
-	caps    *Caps
-	limits  Limits
-	guarded []string // paths of the host's own, which no grant may reach
-	with    map[string]json.RawMessage
-	inputs  json.RawMessage
-	tape    *tape
-	clock   *clock
-	files   *files // nil: none granted
-	watch   *stopwatch
-	door    *door
-	emit    func(rmp.AgentLog)
-	stdout  output
-	stderr  output
-	out     io.Writer // what the guest writes to stdout goes here: stdout, or raw
-	errs    io.Writer
-	raw     *WASIConfig   // a program that is no agent
-	cpu     time.Duration // that its process used, where it had one
-	started time.Time
+	req        *rmp.AgentRequest
+	bundle     *Bundle
+	caps       *Caps
+	limits     Limits
+	guarded    []string // paths of the host's own, which no grant may reach
+	fileLimits FileLimits
+	with       map[string]json.RawMessage
+	inputs     json.RawMessage
+	tape       *tape
+	clock      *clock
+	files      *files // nil: none granted
+	watch      *stopwatch
+	door       *door
+	emit       func(rmp.AgentLog)
+	stdout     output
+	stderr     output
+	out        io.Writer // what the guest writes to stdout goes here: stdout, or raw
+	errs       io.Writer
+	raw        *WASIConfig // a program that is no agent
+	// What its process used, where it had one.
+	cpu      time.Duration
+	resident int64
+	started  time.Time
+	stay     *stay // nil: not a resident's
+	// onMemory is told of the instance's memory, onPlace in which process the
+	// guest is. Nil for nobody.
+	onMemory func(*guestMemory)
+	onPlace  func(pid int)
 }
 
 // newAttempt reads what the request carries. The bundle and capabilities are
@@ -61,11 +69,12 @@ func newAttempt(req *rmp.AgentRequest, b *Bundle, caps *Caps, s *Services) (*att
 		return nil, err
 	}
 	a.door = &door{
-		open: true, services: s, tape: a.tape, emit: a.logLine, checked: a.tape.replay && s.checkReplays,
+		open: true, services: s, tape: a.tape, emit: a.logLine, tools: b.Tools,
+		checked: a.tape.replay && s.checkReplays,
 		caller: Caller{
 			Agent: b.Manifest.Name, TraceID: req.TraceID, OpeningID: req.OpeningID,
 			Node: req.Node, Attempt: req.Attempt, InputsHash: hexSum(a.inputs),
-			Caps: caps, Budget: req.Budget, RunBudget: req.RunBudget,
+			Caps: caps, Budget: req.Budget, RunBudget: req.RunBudget, Outer: req.Outer,
 		},
 	}
 	return a, nil
@@ -164,6 +173,9 @@ func (a *attempt) openStreams() {
 		emit:  func(chunk string) { a.log(rmp.StreamStderr, "", chunk, nil) },
 	}
 	a.out, a.errs = &a.stdout, &a.stderr
+	if a.stay != nil { // what it writes is log, and never ends
+		a.stdout.keep, a.stdout.onLimit = false, nil
+	}
 }
 
 func (a *attempt) guest(ctx context.Context, life Life, stdin input) *guest {
@@ -173,9 +185,12 @@ func (a *attempt) guest(ctx context.Context, life Life, stdin input) *guest {
 		stdout: a.out, stderr: a.errs,
 		clock: a.clock, random: newRandom(a.seed()), door: a.door,
 		memory: uint64(a.limits.MemoryMB) << 20,
-		fs:     a.files.config(),
+		fs:     a.files.config(), onMemory: a.onMemory,
+		meter: &meter{count: a.door.count},
 	}
 	switch {
+	case a.stay != nil:
+		g.env = map[string]string{envLife: LifeResident.String()}
 	case a.raw != nil:
 		g.args, g.env = a.raw.Args, a.raw.Env
 	case life == LifeCommand:
@@ -187,6 +202,9 @@ func (a *attempt) guest(ctx context.Context, life Life, stdin input) *guest {
 
 // seed is the attempt's own: of the run, the node and the attempt.
 func (a *attempt) seed() [32]byte {
+	if a.stay != nil { // it starts the same each time; what is of a message comes with it
+		return [32]byte{}
+	}
 	b := append([]byte("runloop attempt\x00"), a.req.Seed...)
 	b = binary.BigEndian.AppendUint32(b, a.req.Attempt)
 	return blake3.Sum256(append(b, a.req.Node...))
@@ -278,6 +296,7 @@ func (a *attempt) log(stream, level, chunk string, fields []byte) {
 	if a.emit == nil {
 		return
 	}
+	chunk, fields = a.door.redactor().Redact(chunk), a.door.redactor().redactMsgpack(fields)
 	a.emit(rmp.AgentLog{
 		TraceID: a.req.TraceID, Node: a.req.Node, Agent: a.bundle.Manifest.Name,
 		Attempt: a.req.Attempt, Stream: stream, Level: level, Chunk: chunk, Fields: fields,

@@ -23,8 +23,11 @@ type Caps struct {
 	KBRead    Domains   `json:"kb_read,omitzero"`
 	KBWrite   Domains   `json:"kb_write,omitzero"`
 	Secrets   []string  `json:"secrets,omitempty"`
-	Model     bool      `json:"model,omitempty"`
-	Exec      Names     `json:"exec,omitzero"`
+	// SecretsRaw are those of Secrets whose plain value the agent may see; of
+	// the others it gets a handle.
+	SecretsRaw []string `json:"secrets_raw,omitempty"`
+	Model      bool     `json:"model,omitempty"`
+	Exec       Names    `json:"exec,omitzero"`
 }
 
 // FSGrant is one directory or file of the host, at the same path in the guest.
@@ -82,15 +85,16 @@ func (c *Caps) Digest() string {
 // expected.
 type capsFile struct {
 	Capabilities struct {
-		FS        []any    `toml:"fs"`
-		Net       []string `toml:"net"`
-		AllowHTTP bool     `toml:"allow_http"`
-		Time      bool     `toml:"time"`
-		KBRead    any      `toml:"kb_read"`
-		KBWrite   any      `toml:"kb_write"`
-		Secrets   []string `toml:"secrets"`
-		Model     bool     `toml:"model"`
-		Exec      any      `toml:"exec"`
+		FS         []any    `toml:"fs"`
+		Net        []string `toml:"net"`
+		AllowHTTP  bool     `toml:"allow_http"`
+		Time       bool     `toml:"time"`
+		KBRead     any      `toml:"kb_read"`
+		KBWrite    any      `toml:"kb_write"`
+		Secrets    []string `toml:"secrets"`
+		SecretsRaw []string `toml:"secrets_raw"`
+		Model      bool     `toml:"model"`
+		Exec       any      `toml:"exec"`
 	} `toml:"capabilities"`
 }
 
@@ -103,7 +107,7 @@ func ParseCaps(name string, src []byte) (*Caps, error) {
 	}
 	in := &f.Capabilities
 	c := &Caps{AllowHTTP: in.AllowHTTP, Time: in.Time, Model: in.Model}
-	c.Net, c.Secrets = sortedSet(in.Net), sortedSet(in.Secrets)
+	c.Net, c.Secrets, c.SecretsRaw = sortedSet(in.Net), sortedSet(in.Secrets), sortedSet(in.SecretsRaw)
 	var err error
 	if c.FS, err = parseFSGrants(in.FS); err != nil {
 		return nil, errorf(CodeBundle, "%s: fs: %v", name, err)

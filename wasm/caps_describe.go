@@ -25,6 +25,7 @@ func (c *Caps) Describe() string {
 	add(!c.KBRead.IsZero(), "read %s from the knowledge base", c.KBRead)
 	add(!c.KBWrite.IsZero(), "add %s to the knowledge base", c.KBWrite)
 	add(len(c.Secrets) > 0, "use the secrets %s", strings.Join(c.Secrets, ", "))
+	add(len(c.SecretsRaw) > 0, "see the plain text of %s", strings.Join(c.SecretsRaw, ", "))
 	add(c.Model, "ask a model")
 	add(!c.Exec.IsZero(), "run %s", c.Exec)
 	if len(parts) == 0 {

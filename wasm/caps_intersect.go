@@ -9,15 +9,16 @@ import (
 // capabilities of an agent are the intersection of every layer (spec/03).
 func Intersect(a, b *Caps) *Caps {
 	return &Caps{
-		FS:        intersectFS(a.FS, b.FS),
-		Net:       both(a.Net, b.Net),
-		AllowHTTP: a.AllowHTTP && b.AllowHTTP,
-		Time:      a.Time && b.Time,
-		KBRead:    intersectDomains(a.KBRead, b.KBRead),
-		KBWrite:   intersectDomains(a.KBWrite, b.KBWrite),
-		Secrets:   both(a.Secrets, b.Secrets),
-		Model:     a.Model && b.Model,
-		Exec:      intersectNames(a.Exec, b.Exec),
+		FS:         intersectFS(a.FS, b.FS),
+		Net:        both(a.Net, b.Net),
+		AllowHTTP:  a.AllowHTTP && b.AllowHTTP,
+		Time:       a.Time && b.Time,
+		KBRead:     intersectDomains(a.KBRead, b.KBRead),
+		KBWrite:    intersectDomains(a.KBWrite, b.KBWrite),
+		Secrets:    both(a.Secrets, b.Secrets),
+		SecretsRaw: both(a.SecretsRaw, b.SecretsRaw),
+		Model:      a.Model && b.Model,
+		Exec:       intersectNames(a.Exec, b.Exec),
 	}
 }
 

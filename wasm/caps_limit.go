@@ -64,15 +64,16 @@ func (l *CapsLimit) Apply(caps *Caps) *Caps { return Intersect(caps, l.over(caps
 func (l *CapsLimit) over(caps *Caps) *Caps {
 	over := *l.most
 	for key, keep := range map[string]func(){
-		"fs":         func() { over.FS = caps.FS },
-		"net":        func() { over.Net = caps.Net },
-		"allow_http": func() { over.AllowHTTP = caps.AllowHTTP },
-		"time":       func() { over.Time = caps.Time },
-		"kb_read":    func() { over.KBRead = caps.KBRead },
-		"kb_write":   func() { over.KBWrite = caps.KBWrite },
-		"secrets":    func() { over.Secrets = caps.Secrets },
-		"model":      func() { over.Model = caps.Model },
-		"exec":       func() { over.Exec = caps.Exec },
+		"fs":          func() { over.FS = caps.FS },
+		"net":         func() { over.Net = caps.Net },
+		"allow_http":  func() { over.AllowHTTP = caps.AllowHTTP },
+		"time":        func() { over.Time = caps.Time },
+		"kb_read":     func() { over.KBRead = caps.KBRead },
+		"kb_write":    func() { over.KBWrite = caps.KBWrite },
+		"secrets":     func() { over.Secrets = caps.Secrets },
+		"secrets_raw": func() { over.SecretsRaw = caps.SecretsRaw },
+		"model":       func() { over.Model = caps.Model },
+		"exec":        func() { over.Exec = caps.Exec },
 	} {
 		if _, named := l.keys[key]; !named {
 			keep()
@@ -106,7 +107,7 @@ func (l *CapsLimit) warnAdds(caps *Caps) []string {
 
 // capsKeys are the keys of [capabilities].
 func capsKeys() []string {
-	return []string{"fs", "net", "allow_http", "time", "kb_read", "kb_write", "secrets", "model", "exec"}
+	return []string{"fs", "net", "allow_http", "time", "kb_read", "kb_write", "secrets", "secrets_raw", "model", "exec"}
 }
 
 // Table is the limit as the [capabilities] table that it was read from.

@@ -25,6 +25,7 @@ func Taken(before, after *Caps) []string {
 	out = append(out, takenDomains("kb_read", before.KBRead, after.KBRead)...)
 	out = append(out, takenDomains("kb_write", before.KBWrite, after.KBWrite)...)
 	out = append(out, missing("secrets", before.Secrets, after.Secrets)...)
+	out = append(out, missing("secrets_raw", before.SecretsRaw, after.SecretsRaw)...)
 	exec := Domains{before.Exec.All, before.Exec.List}
 	return append(out, takenDomains("exec", exec, Domains{after.Exec.All, after.Exec.List})...)
 }

@@ -27,6 +27,7 @@ func (c *Caps) TOML() string {
 	line("kb_read", listTOML(c.KBRead.All, c.KBRead.Names))
 	line("kb_write", listTOML(c.KBWrite.All, c.KBWrite.Names))
 	line("secrets", listTOML(false, c.Secrets))
+	line("secrets_raw", listTOML(false, c.SecretsRaw))
 	line("model", strconv.FormatBool(c.Model))
 	line("exec", listTOML(c.Exec.All, c.Exec.List))
 	return b.String()

@@ -33,6 +33,8 @@ func RunChild(args []string) (code int, ok bool) {
 		return workerMain(), true
 	case compileName:
 		return compileMain(), true
+	case keeperName:
+		return keeperMain(), true
 	}
 	return 0, false
 }
@@ -118,12 +120,14 @@ func (c *child) close() {
 	c.errs.Close()
 }
 
-// processorTime is what the child has used, once it is done.
-func (c *child) processorTime() time.Duration {
-	if c.state == nil {
-		return 0
+// used is the processor time of the child and its memory at its largest, in
+// bytes, once it is done.
+func (c *child) used() (cpu time.Duration, resident int64) {
+	usage, ok := c.state.SysUsage().(*syscall.Rusage)
+	if !ok {
+		return 0, 0
 	}
-	return c.state.UserTime() + c.state.SystemTime()
+	return c.state.UserTime() + c.state.SystemTime(), usage.Maxrss << 10
 }
 
 // death says how a child ended that was not meant to. Its own last words are

@@ -1,6 +1,9 @@
 package wasm
 
-import "time"
+import (
+	"slices"
+	"time"
+)
 
 // virtualStep is how far the virtual clock moves at each reading. A guest that
 // waits for time to pass by reading the clock gets somewhere, and two runs of
@@ -21,7 +24,10 @@ type clock struct {
 	readings []int64 // nanoseconds, recorded or still to be replayed
 	replay   bool
 	cut      bool // more readings than a tape takes
+	off      bool // readings are not recorded
 	ranOut   bool // a replay asked for a reading that was not recorded
+	soft     bool // a replay may ask for more or fewer readings than were recorded
+	last     int64
 }
 
 func newVirtualClock() *clock { return &clock{} }
@@ -55,22 +61,38 @@ func (c *clock) read(of func(time.Time) int64) int64 {
 		return c.nanos
 	}
 	ns := of(c.now())
-	if len(c.readings) < clockReadingsMax {
+	switch {
+	case c.off:
+	case len(c.readings) < clockReadingsMax:
 		c.readings = append(c.readings, ns)
-	} else {
+	default:
 		c.cut = true
 	}
 	return ns
 }
 
+// forget stops recording, remember starts it after the readings given, and
+// recorded is a clock of the same readings.
+func (c *clock) forget() { c.readings, c.cut, c.off = nil, false, true }
+
+func (c *clock) remember(readings []int64) {
+	c.readings, c.cut, c.off = slices.Clone(readings), false, false
+}
+
+func (c *clock) recorded() *clock { return &clock{readings: c.readings, cut: c.cut} }
+
 func (c *clock) nextReading() int64 {
-	if len(c.readings) == 0 {
+	switch {
+	case len(c.readings) > 0:
+		c.last = c.readings[0]
+		c.readings = c.readings[1:]
+	case c.soft:
+		c.last += int64(virtualStep)
+	default:
 		c.ranOut = true
 		return 0
 	}
-	ns := c.readings[0]
-	c.readings = c.readings[1:]
-	return ns
+	return c.last
 }
 
 // slept moves the virtual clock by the time a guest has slept.
@@ -84,25 +106,29 @@ func (c *clock) slept(d time.Duration) {
 type clockJob struct {
 	Real     bool    `json:"real,omitempty"`
 	Replay   bool    `json:"replay,omitempty"`
+	Off      bool    `json:"off,omitempty"`
+	Soft     bool    `json:"soft,omitempty"`
 	Readings []int64 `json:"readings,omitempty"` // to be replayed
 }
 
 func (c *clock) job() clockJob {
-	return clockJob{Real: c.now != nil, Replay: c.replay, Readings: c.readings}
+	return clockJob{Real: c.now != nil, Replay: c.replay, Off: c.off, Soft: c.soft, Readings: c.readings}
 }
 
 func newJobClock(j clockJob) *clock {
+	c := newVirtualClock()
 	switch {
 	case j.Replay:
-		return newReplayClock(j.Readings)
+		c = newReplayClock(j.Readings)
 	case j.Real:
-		return newRealClock(time.Now)
+		c = newRealClock(time.Now)
 	}
-	return newVirtualClock()
+	c.off, c.soft = j.Off, j.Soft
+	return c
 }
 
 // leftTape reports whether a replay read less or more than was recorded.
-func (c *clock) leftTape() bool { return c.replay && (c.ranOut || len(c.readings) > 0) }
+func (c *clock) leftTape() bool { return c.replay && !c.soft && (c.ranOut || len(c.readings) > 0) }
 
 // takeOver takes what was read elsewhere for this clock.
 func (c *clock) takeOver(readings []int64, cut, left bool) {

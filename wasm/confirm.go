@@ -105,14 +105,14 @@ func (c *Confirmer) Confirm(ctx context.Context, who Caller, a Action) (*Decisio
 	return c.wait(ctx, ch, req.Digest)
 }
 
-// Pending are the actions of a run (trace:<uuid>) that wait for a decision, for
-// a user interface that comes late.
+// Pending are the actions of a run (trace:<uuid>) and of the openings in it that
+// wait for a decision, for a user interface that comes late.
 func (c *Confirmer) Pending(traceID string) []*rmp.ActionRequest {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	var out []*rmp.ActionRequest
 	for _, p := range c.waiting {
-		if p.request.TraceID == traceID {
+		if p.request.TraceID == traceID || slices.Contains(p.request.Outer, traceID) {
 			out = append(out, p.request)
 		}
 	}
@@ -155,8 +155,16 @@ func actionRequest(who Caller, a Action, expires time.Time) (*rmp.ActionRequest,
 		Op: rmp.OpActionRequest, ActionID: hex.EncodeToString(id[:16]),
 		TraceID: who.TraceID, OpeningID: who.OpeningID, Node: who.Node, Agent: who.Agent,
 		Attempt: who.Attempt, Kind: a.Kind, Summary: a.Summary, Details: details,
-		Digest: digest, ExpiresAtMS: expires.UnixMilli(),
+		Digest: digest, ExpiresAtMS: expires.UnixMilli(), Outer: outerTraces(who.Outer),
 	}, nil
+}
+
+func outerTraces(outer []rmp.OuterNode) []string {
+	var traces []string
+	for _, o := range outer {
+		traces = append(traces, o.TraceID)
+	}
+	return traces
 }
 
 func orEmptyObject(v json.RawMessage) json.RawMessage {

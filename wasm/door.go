@@ -43,7 +43,15 @@ type door struct {
 	calls    int
 	pace     pacer
 	denied   map[denial]int // how often
+	stay     *stay          // nil: not a resident's
+	count    *agentCounters // nil in tests of the door alone
 	checked  bool           // a replay is held to the caller's capabilities
+	tools    Tools
+	// handles are secrets that the guest holds, by handle; effects counts the
+	// actions with the same op and arguments.
+	handles     map[string]string
+	effects     map[string]uint64
+	ownRedactor Redactor
 }
 
 // denial is what is audited once for each attempt, and once more with the
@@ -59,8 +67,10 @@ func closedDoor() *door { return &door{} }
 
 // hostcall(req_ptr, req_len) -> length of the answer, or a fault.
 func hostcall(ctx context.Context, mod api.Module, params []uint64) uint32 {
-	n := guestFrom(ctx).door.call(ctx, mod.Memory(), uint32(params[0]), uint32(params[1]))
-	return uint32(int32(n))
+	g := guestFrom(ctx)
+	g.meter.leave()
+	defer g.meter.enter()
+	return uint32(int32(g.door.call(ctx, mod.Memory(), uint32(params[0]), uint32(params[1]))))
 }
 
 // hostcall_read(ptr, cap) -> bytes copied. Reads go on where the last one
@@ -117,8 +127,13 @@ func (d *door) ask(ctx context.Context, op string, args []byte) (rmp.Hostcall, b
 
 // answer answers from the tape in a replay, and else for real and records it.
 func (d *door) answer(ctx context.Context, op string, args []byte) (rmp.Hostcall, bool) {
+	d.count.called()
+	if call, ok, own := d.answerMail(ctx, op, args); own {
+		return call, ok
+	}
 	if d.tape.replay {
-		call, ok := d.tape.answer(op, args)
+		call, ok := d.tape.answer(op, d.redactor().redactMsgpack(args))
+		d.replayedSecret(call)
 		if !ok {
 			d.watch.kill(errDiverged)
 		}
@@ -129,7 +144,7 @@ func (d *door) answer(ctx context.Context, op string, args []byte) (rmp.Hostcall
 		return call, ok
 	}
 	call := rmp.Hostcall{Op: op, Args: args}
-	ok, err := d.perform(ctx, op, args)
+	ok, err := d.stay.perform(ctx, d, op, args)
 	if ctx.Err() != nil {
 		return call, false // the guest is to end, not to learn about it
 	}
@@ -138,8 +153,24 @@ func (d *door) answer(ctx context.Context, op string, args []byte) (rmp.Hostcall
 	} else {
 		call.OK = ok
 	}
-	d.tape.record(call)
-	return call, true
+	masked := d.masked(call)
+	d.tape.record(masked)
+	if op == opSecretGet {
+		return call, true // the one answer that may hold a secret
+	}
+	return masked, true
+}
+
+// masked is a call with no secret in it.
+func (d *door) masked(call rmp.Hostcall) rmp.Hostcall {
+	r := d.redactor()
+	call.Args, call.OK = r.redactMsgpack(call.Args), r.redactMsgpack(call.OK)
+	if call.Err != nil {
+		e := *call.Err
+		e.Message = r.Redact(e.Message)
+		call.Err = &e
+	}
+	return call
 }
 
 // perform carries a call out and returns the answer as MsgPack.
@@ -151,6 +182,9 @@ func (d *door) perform(ctx context.Context, op string, args []byte) ([]byte, err
 	asJSON, err := rmp.AppendJSON(nil, args)
 	if err != nil {
 		return nil, errorf(CodeInvalid, "%s: %v", op, err)
+	}
+	if !takesSecrets(op) {
+		asJSON = d.redactor().redactJSON(asJSON)
 	}
 	result, err := do(ctx, d, asJSON)
 	if err != nil {
@@ -177,23 +211,40 @@ func (d *door) hostcallError(err error) *rmp.HostcallError {
 	return &rmp.HostcallError{Code: e.Code, Message: e.Message, Retryable: e.Retryable}
 }
 
+// refusal is one denial: of what family, to whom, and why. detail is for the
+// audit alone; the guest is not told.
+type refusal struct{ family, op, target, reason, detail string }
+
 // deny audits and returns a refusal. The family is the capability's whole name
 // and the reason tells no more than that it is not granted.
 func (d *door) deny(ctx context.Context, family, op, target string, args []byte) error {
-	what := denial{family, op, target}
+	return d.refuse(ctx, refusal{family: family, op: op, target: target, reason: "not granted"}, args)
+}
+
+// refuse is deny with another reason than that something is not granted.
+func (d *door) refuse(ctx context.Context, r refusal, args []byte) error {
+	d.count.refused()
+	what := denial{r.family, r.op, r.target}
 	if d.denied == nil {
 		d.denied = map[denial]int{}
 	}
 	if n := d.denied[what]; n > 0 || len(d.denied) < denialsMax {
 		d.denied[what]++
 	}
+	reason := r.reason
+	if r.detail != "" {
+		reason += ": " + r.detail
+	}
 	if d.denied[what] == 1 {
 		d.audit(ctx, CapAudit{
-			Cap: family, Op: op, Target: target, ArgsHash: hexSum(args),
-			Decision: "deny", Severity: "warn", Reason: "not granted",
+			Cap: r.family, Op: r.op, Target: r.target, ArgsHash: hexSum(args),
+			Decision: "deny", Severity: "warn", Reason: reason,
 		})
 	}
-	return errorf(CodeDenied, "denied:%s:%s is not granted", family, target)
+	if r.reason == "not granted" {
+		return errorf(CodeDenied, "denied:%s:%s is not granted", r.family, r.target)
+	}
+	return errorf(CodeDenied, "denied:%s:%s: %s", r.family, r.target, r.reason)
 }
 
 // close audits how often the guest went on asking for what it was denied.
@@ -221,6 +272,7 @@ func (d *door) audit(ctx context.Context, a CapAudit) {
 	if d.services.Audit == nil {
 		return
 	}
+	a.Target, a.Reason = d.redactor().Redact(a.Target), d.redactor().Redact(a.Reason)
 	a.Agent, a.TraceID, a.Node = d.caller.Agent, d.caller.TraceID, d.caller.Node
 	a.Attempt, a.Seq = d.caller.Attempt, d.calls
 	d.services.Audit(context.WithoutCancel(ctx), a)

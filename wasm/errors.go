@@ -37,6 +37,18 @@ const (
 	CodeUnavailable   = "unavailable"         // this host has no such backend
 	CodeInvalid       = "invalid"             // arguments of a hostcall
 	CodeUnknownOp     = "unknown_op"          // no such hostcall
+	CodeNotFound      = "not_found"           // nothing under that name
+	CodeTimeout       = "timeout"             // of one hostcall, not of the attempt
+	CodeDNS           = "dns_failed"          // http.request: the name has no address
+	CodeConnect       = "connect_failed"      // http.request: nobody takes the connection
+	CodeTLS           = "tls_failed"          // http.request: no certificate that counts
+	CodeProtocol      = "protocol_error"      // http.request: the answer is not HTTP
+	CodeRedirect      = "redirect_refused"    // http.request: too many, or with the body
+	CodeSpawn         = "spawn_failed"        // exec.run: the program did not start
+	CodeDeclined      = "declined"            // tool.call: a person said no
+	CodeToolFailed    = "tool_failed"         // tool.call: the program or server said so
+	CodeResultInvalid = "result_invalid"      // tool.call: the result is not as its schema
+	CodeInDoubt       = "in_doubt"            // an action was begun, and no more is known
 )
 
 // Error is a failure with a stable code and one line for people, free of

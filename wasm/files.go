@@ -54,7 +54,8 @@ func (a *attempt) openFiles(ctx context.Context) (*files, error) {
 
 // places is what opening grants has to know of paths.
 type places struct {
-	guarded []string          // that no grant may reach
+	guarded []string // that no grant may reach
+	limits  FileLimits
 	at      map[string]string // where a guest sees a path, if not at its own
 }
 
@@ -66,7 +67,7 @@ func (p *places) of(path string) string {
 }
 
 func (a *attempt) places() *places {
-	p := &places{guarded: a.guarded}
+	p := &places{guarded: a.guarded, limits: a.fileLimits}
 	if a.raw != nil {
 		p.at = a.raw.At
 	}
@@ -85,7 +86,7 @@ func (a *attempt) grants() []fsGrant {
 // openGrants opens roots whose use is told to record, unless that is nil. The
 // first that is told is which roots there are.
 func openGrants(grants []fsGrant, places *places, record fsRecordFunc) (*files, error) {
-	f := &files{quota: newFSQuota(defaultFSLimits())}
+	f := &files{quota: newFSQuota(places.limits)}
 	var err error
 	if f.roots, err = openRoots(grants, places.guarded, f.quota); err != nil {
 		return nil, err

@@ -24,7 +24,16 @@ type guest struct {
 	door   *door
 	// memory is the most linear memory, in bytes.
 	memory uint64
+	// onMemory is told of the instance's memory. Nil for nobody.
+	onMemory func(*guestMemory)
+	meter    *meter // nil measures nothing
+	ready    bool   // a resident that has said so
 }
+
+// envLife tells a guest that it is to stay.
+const envLife = "RUNLOOP_LIFE"
+
+func (g *guest) isResident() bool { return g.env[envLife] == LifeResident.String() }
 
 type guestKey struct{}
 
@@ -77,7 +86,7 @@ func (in *instance) config() wazero.ModuleConfig {
 		WithName(""). // anonymous: many at a time
 		WithStartFunctions().
 		WithArgs(in.cur.args...).
-		WithStdin(readFunc(func(p []byte) (int, error) { return in.cur.stdin.Read(p) })).
+		WithStdin(readFunc(func(p []byte) (int, error) { return in.cur.read(p) })).
 		WithStdout(writeFunc(func(p []byte) (int, error) { return in.cur.stdout.Write(p) })).
 		WithStderr(writeFunc(func(p []byte) (int, error) { return in.cur.stderr.Write(p) })).
 		WithRandSource(readFunc(func(p []byte) (int, error) { return in.cur.random.Read(p) })).
@@ -90,6 +99,15 @@ func (in *instance) config() wazero.ModuleConfig {
 		cfg = cfg.WithFSConfig(in.cur.fs)
 	}
 	return cfg
+}
+
+// read reads stdin, and ends the guest where waiting for it is over.
+func (g *guest) read(p []byte) (int, error) {
+	n, err := g.stdin.Read(p)
+	if err == errGuestEnds {
+		abort()
+	}
+	return n, err
 }
 
 type readFunc func([]byte) (int, error)

@@ -20,6 +20,12 @@ type HostConfig struct {
 	Runtime  *Runtime
 	Policy   *Policy
 	Services Services
+	// Residents bounds the agents that stay, Breaker says when one that
+	// crashes is not run any more, and Quarantine is where that is noted; nil
+	// notes it for this process.
+	Residents  ResidentConfig
+	Breaker    BreakerConfig
+	Quarantine *Quarantine
 	// Guarded are the host's own directories and files (state, configuration,
 	// caches, sockets, secrets): no grant may be, hold or lie in one.
 	Guarded []string
@@ -46,6 +52,10 @@ type Host struct {
 	cancels  *bus.Subscription
 	slots    chan struct{}
 	budget   *memoryBudget
+
+	residents *residents
+	breaker   *breaker
+	counters  counters
 
 	mu       sync.Mutex
 	running  map[attemptID]context.CancelCauseFunc
@@ -93,12 +103,16 @@ func NewHost(cfg HostConfig) (*Host, error) {
 	if cfg.Services.Now == nil {
 		cfg.Services.Now = time.Now
 	}
+	if cfg.Services.Redactor == nil {
+		cfg.Services.Redactor = &Redactor{}
+	}
 	cfg.Services.checkReplays = cfg.ReplayCaps != nil
 	h := &Host{
 		cfg: cfg, slots: make(chan struct{}, cfg.MaxAttempts), budget: newMemoryBudget(cfg.Memory),
 		running: map[attemptID]context.CancelCauseFunc{}, early: map[attemptID]time.Time{},
-		attempts: map[string]uint64{},
+		attempts: map[string]uint64{}, breaker: newBreaker(cfg.Breaker, cfg.Quarantine),
 	}
+	h.residents = newResidents(h, cfg.Residents)
 	var err error
 	if h.requests, err = cfg.Client.Subscribe("agent/+", bus.SubOptions{Queue: hostQueue}); err != nil {
 		return nil, errorf(CodeHost, "%v", err)
@@ -117,6 +131,7 @@ func (h *Host) Serve(ctx context.Context) error {
 	defer h.cancels.Close()
 	var guests sync.WaitGroup
 	defer guests.Wait()
+	defer h.residents.close()
 	guests.Go(func() { h.serveCancels(ctx) })
 	for {
 		msg, err := h.requests.Recv(ctx)
@@ -138,7 +153,8 @@ func (h *Host) Serve(ctx context.Context) error {
 			return nil
 		}
 		guests.Go(func() {
-			defer func() { <-h.slots }()
+			ctx, free := h.takenSlot(ctx)
+			defer free()
 			h.serve(ctx, trace, &req)
 		})
 	}
@@ -248,6 +264,10 @@ func (h *Host) perform(ctx context.Context, req *rmp.AgentRequest, logs func(rmp
 		return failed(res, err)
 	}
 	a.emit = logs
+	defer a.mask(res)
+	if a.stays() {
+		return h.performResident(ctx, a, place, res)
+	}
 	admitted, err := h.budget.admit(ctx, a.limits)
 	if err != nil {
 		return failed(res, err)
@@ -275,6 +295,7 @@ func (h *Host) count(a *attempt, res *rmp.AgentResponse) {
 	h.attempts[res.Status]++
 	if a != nil {
 		h.calls += uint64(a.door.calls)
+		h.judge(a, res)
 	}
 }
 
@@ -292,14 +313,21 @@ func (h *Host) prepare(ctx context.Context, req *rmp.AgentRequest) (*attempt, pl
 	if err != nil {
 		return nil, nil, err
 	}
-	a.guarded = h.cfg.Guarded
+	a.door.count = h.counters.get(req.Ref)
+	if err := h.mayRun(req, bundle); err != nil {
+		return a, nil, err
+	}
+	a.guarded, a.fileLimits = h.cfg.Guarded, h.cfg.Runtime.cfg.Files
 	a.limits = bundle.Manifest.Limits.or(DefaultLimits).atMost(h.cfg.Runtime.cfg.Max)
 	if req.Digest != "" && req.Digest != bundle.Digest {
 		return a, nil, errorf(CodeDigest, "agent %s is bundle %s now, but the run was planned with %s",
 			req.Ref, bundle.Digest, req.Digest)
 	}
 	place, err := h.place(ctx, bundle)
-	return a, place, err
+	if err != nil {
+		return a, nil, err
+	}
+	return a, place, a.settleLife(place.life())
 }
 
 // caps are what the agent may do. In a replay nothing leaves the sandbox, so
@@ -345,7 +373,12 @@ func (a *attempt) report(res *rmp.AgentResponse, end *ending) {
 
 // ports reads the guest's output.
 func (a *attempt) ports() ([]byte, error) {
-	ports, err := parseOutputs(a.stdout.kept.Bytes(), a.bundle.Manifest)
+	return packOutputs(a.stdout.kept.Bytes(), a.bundle.Manifest)
+}
+
+// packOutputs is a document of outputs as a MsgPack map of ports.
+func packOutputs(doc []byte, m *Manifest) ([]byte, error) {
+	ports, err := parseOutputs(doc, m)
 	if err != nil {
 		return nil, err
 	}

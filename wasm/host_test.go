@@ -70,26 +70,36 @@ type rig struct {
 // compiled once.
 var testRuntime = sync.OnceValue(func() *Runtime {
 	dir := filepath.Join(os.TempDir(), fmt.Sprintf("runloop-test-code-%d", os.Geteuid()))
-	return NewRuntime(RuntimeConfig{CacheDir: dir, Max: Limits{MemoryMB: 64}})
+	return NewRuntime(RuntimeConfig{CacheDir: dir, Max: Limits{MemoryMB: 64}, Files: FileLimits{Written: 64 << 20, Created: 1000}})
 })
 
 func newRig(t testing.TB, caps string, services Services, modules map[string][]byte) *rig {
-	return newRigIn(t, IsolationAuto, caps, services, modules)
+	return newRigIn(t, rigPlace, caps, services, modules)
 }
+
+// rigPlace is where the agents of new rigs run; see eachLife.
+var rigPlace = IsolationInline
 
 // newRigIn is newRig with all agents in one kind of place.
 func newRigIn(t testing.TB, where Isolation, caps string, services Services, modules map[string][]byte) *rig {
 	t.Helper()
-	b := bus.New(bus.Config{})
 	var sources []Source
 	for name, module := range modules {
 		sources = append(sources, Source{Name: name, FS: bundleFiles(name, caps, module), BuiltIn: true})
 	}
-	host, err := NewHost(HostConfig{
-		Client: b.Client("host", bus.KindAgent), Catalog: NewCatalog(sources...),
-		Runtime: testRuntime(), Policy: &Policy{}, Services: services, Isolation: where,
+	return newRigWith(t, services, func(h *HostConfig) { h.Catalog, h.Isolation = NewCatalog(sources...), where })
+}
+
+// newRigWith is newRig with a configuration of the host of its own.
+func newRigWith(t testing.TB, services Services, change func(*HostConfig)) *rig {
+	t.Helper()
+	b := bus.New(bus.Config{})
+	cfg := HostConfig{
+		Client: b.Client("host", bus.KindAgent), Runtime: testRuntime(), Policy: &Policy{}, Services: services,
 		Warn: func(err error) { t.Logf("host: %v", err) },
-	})
+	}
+	change(&cfg)
+	host, err := NewHost(cfg)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -204,9 +214,16 @@ func out(t testing.TB, res *rmp.AgentResponse) string {
 	return string(ports["out"])
 }
 
+// eachLife runs a test for both lives that a module may lead, in both places.
 func eachLife(t *testing.T, f func(t *testing.T, life Life)) {
-	for _, life := range []Life{LifeCommand, LifeReactor} {
-		t.Run(life.String(), func(t *testing.T) { f(t, life) })
+	for _, where := range []Isolation{IsolationInline, IsolationWorker} {
+		for _, life := range []Life{LifeCommand, LifeReactor} {
+			t.Run(string(where)+"/"+life.String(), func(t *testing.T) {
+				rigPlace = where
+				defer func() { rigPlace = IsolationInline }()
+				f(t, life)
+			})
+		}
 	}
 }
 

@@ -12,6 +12,9 @@ func TestMain(m *testing.M) {
 	if code, ok := RunChild(os.Args); ok { // the tests' own binary is the program
 		os.Exit(code)
 	}
+	if os.Args[0] == spyName {
+		os.Exit(spyMain())
+	}
 	code := m.Run()
 	if err := testRuntime().Close(); err != nil {
 		fmt.Fprintln(os.Stderr, err)

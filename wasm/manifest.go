@@ -27,6 +27,7 @@ type Manifest struct {
 	Description string
 	Entry       FileRef
 	Args        []string // argv of a module that serves several agents
+	Life        Life     // 0: what the module's exports tell
 	In, Out     map[string]Port
 	With        json.RawMessage // JSON Schema of the node's with map, or nil
 	Limits      Limits
@@ -65,6 +66,7 @@ type manifestFile struct {
 		Description string   `toml:"description"`
 		EntryWasm   FileRef  `toml:"entry_wasm"`
 		Args        []string `toml:"args"`
+		Life        string   `toml:"life"`
 	} `toml:"agent"`
 	Ports struct {
 		In  any `toml:"in"`
@@ -122,6 +124,9 @@ func ParseManifest(name string, src []byte) (*Manifest, error) {
 }
 
 func (m *Manifest) fill(f *manifestFile) (err error) {
+	if m.Life, err = parseLife(f.Agent.Life); err != nil {
+		return err
+	}
 	if m.In, err = ports(f.Ports.In); err != nil {
 		return fmt.Errorf("ports.in: %w", err)
 	}

@@ -153,6 +153,13 @@ func (m *guestMemory) commit(size uint64) []byte {
 	return m.space[:size:size]
 }
 
+// size is how many bytes the guest has made usable.
+func (m *guestMemory) size() uint64 {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return uint64(len(m.usable))
+}
+
 // Allocate implements experimental.MemoryAllocator. wazero asks once, since
 // modules have one memory. A second question is answered with a memory from
 // the heap that cannot grow: wazero has no way to be told no.

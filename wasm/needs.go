@@ -2,7 +2,6 @@ package wasm
 
 import (
 	"encoding/json"
-	"net/url"
 	"slices"
 	"strings"
 
@@ -23,10 +22,11 @@ type Needs struct {
 	// can tell the domains of.
 	Queries []KBQuery
 
-	caps    Caps
-	roots   map[string]bool // that were used; true: written to
-	hosts   []string
-	unclear map[string]bool // keys of capabilities of which the tape tells too little
+	caps     Caps
+	roots    map[string]bool // that were used; true: written to
+	targets  []target        // of requests
+	programs []string        // argv[0] of programs that ran
+	unclear  map[string]bool // keys of capabilities of which the tape tells too little
 }
 
 // Add adds what one call needed. What was denied was not needed: the attempt
@@ -141,6 +141,7 @@ func (n *Needs) addOutside(c TapedCall) {
 	var args struct {
 		URL  string   `json:"url"`
 		ID   string   `json:"id"`
+		As   string   `json:"as"`
 		Argv []string `json:"argv"`
 	}
 	if json.Unmarshal(c.Args, &args) != nil {
@@ -149,26 +150,39 @@ func (n *Needs) addOutside(c TapedCall) {
 	}
 	switch c.Op {
 	case "http.request":
-		n.addURL(args.URL)
+		n.addRequest(args.URL, c.OK)
 	case "secret.get":
 		n.caps.Secrets = sortedSet(append(n.caps.Secrets, args.ID))
+		if args.As == secretValue {
+			n.caps.SecretsRaw = sortedSet(append(n.caps.SecretsRaw, args.ID))
+		}
 	case "exec.run":
 		if len(args.Argv) > 0 {
-			n.caps.Exec.List = sortedSet(append(n.caps.Exec.List, args.Argv[0]))
+			n.programs = append(n.programs, args.Argv[0])
 		}
 	case "tool.call":
 		n.unsure("net", "allow_http", "secrets", "exec") // what the tool needs is in tools.json
 	}
 }
 
-func (n *Needs) addURL(s string) {
-	u, err := url.Parse(s)
-	if err != nil {
+// addRequest takes in where a request went. Where redirects led it on the way
+// is not told.
+func (n *Needs) addRequest(at string, answer json.RawMessage) {
+	_, t, err := parseURL(at)
+	var res HTTPResponse
+	if err != nil || json.Unmarshal(orEmptyObject(answer), &res) != nil || res.URL != "" && !sameURL(res.URL, at) {
 		n.unsure("net", "allow_http")
 		return
 	}
-	n.caps.AllowHTTP = n.caps.AllowHTTP || u.Scheme == "http"
-	n.hosts = append(n.hosts, strings.ToLower(u.Hostname()), strings.ToLower(u.Host))
+	n.caps.AllowHTTP = n.caps.AllowHTTP || t.scheme == "http"
+	n.targets = append(n.targets, t)
+}
+
+// sameURL reports whether two URLs lead to the same origin.
+func sameURL(a, b string) bool {
+	_, x, errX := parseURL(a)
+	_, y, errY := parseURL(b)
+	return errX == nil && errY == nil && x.origin() == y.origin()
 }
 
 // Of is the least of have that the recorded calls needed. Where a recording
@@ -182,10 +196,15 @@ func (n *Needs) Of(have *Caps) *Caps {
 		}
 	}
 	for _, host := range have.Net {
-		if slices.Contains(n.hosts, strings.ToLower(host)) {
+		g, err := parseNetGrant(host)
+		if err == nil && slices.ContainsFunc(n.targets, func(t target) bool { return g == netGrant{t.host, t.port} }) {
 			least.Net = append(least.Net, host)
 		}
 	}
+	for _, name := range n.programs {
+		least.Exec.List = append(least.Exec.List, have.grantOf(name)...)
+	}
+	least.Exec.List = sortedSet(least.Exec.List)
 	if least.KBRead.Has("contacts") && have.KBRead.Has(DomainContactsRaw) {
 		least.KBRead.Names = sortedSet(append(slices.Clone(least.KBRead.Names), DomainContactsRaw))
 	}
@@ -195,15 +214,16 @@ func (n *Needs) Of(have *Caps) *Caps {
 
 func (n *Needs) keepUnclear(least, have *Caps) {
 	for key, keep := range map[string]func(){
-		"fs":         func() { least.FS = have.FS },
-		"net":        func() { least.Net = have.Net },
-		"allow_http": func() { least.AllowHTTP = have.AllowHTTP },
-		"time":       func() { least.Time = have.Time },
-		"kb_read":    func() { least.KBRead = have.KBRead },
-		"kb_write":   func() { least.KBWrite = have.KBWrite },
-		"secrets":    func() { least.Secrets = have.Secrets },
-		"model":      func() { least.Model = have.Model },
-		"exec":       func() { least.Exec = have.Exec },
+		"fs":          func() { least.FS = have.FS },
+		"net":         func() { least.Net = have.Net },
+		"allow_http":  func() { least.AllowHTTP = have.AllowHTTP },
+		"time":        func() { least.Time = have.Time },
+		"kb_read":     func() { least.KBRead = have.KBRead },
+		"kb_write":    func() { least.KBWrite = have.KBWrite },
+		"secrets":     func() { least.Secrets = have.Secrets },
+		"secrets_raw": func() { least.SecretsRaw = have.SecretsRaw },
+		"model":       func() { least.Model = have.Model },
+		"exec":        func() { least.Exec = have.Exec },
 	} {
 		if n.unclear[key] {
 			keep()

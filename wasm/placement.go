@@ -3,6 +3,7 @@ package wasm
 import (
 	"context"
 	"fmt"
+	"os"
 )
 
 // Isolation says where agents run (spec/03 "Loading and isolation").
@@ -34,6 +35,8 @@ func ParseIsolation(s string) (Isolation, error) {
 // the guest is left; what the guest did is in the attempt.
 type placement interface {
 	run(ctx context.Context, a *attempt, stdin input) (ending, error)
+	// life is what the module's exports tell.
+	life() Life
 }
 
 // place settles where a bundle runs and makes its module ready for that.
@@ -76,12 +79,15 @@ func (h *Host) inlineModule(ctx context.Context, b *Bundle) (*Module, error) {
 // inlinePlace is this process.
 type inlinePlace struct{ module *Module }
 
+func (p inlinePlace) life() Life { return p.module.life }
+
 func (p inlinePlace) run(ctx context.Context, a *attempt, stdin input) (ending, error) {
 	var err error
 	if a.files, err = a.openFiles(ctx); err != nil {
 		return ending{}, err
 	}
 	defer a.files.close()
+	a.placedIn(os.Getpid())
 	end := p.module.run(ctx, a.guest(ctx, p.module.life, stdin), len(stdin.doc))
 	end.tripped = a.files.tripped()
 	return end, nil

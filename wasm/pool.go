@@ -37,9 +37,9 @@ func (m *Module) pool(g *guest) *pool {
 }
 
 // takePooled returns an instance that was made ahead, or nil. Guests with
-// files are never pooled: mounts belong to the instance.
+// files or an environment are never pooled: these belong to the instance.
 func (m *Module) takePooled(g *guest) *instance {
-	if g.fs != nil {
+	if g.fs != nil || g.env != nil {
 		return nil
 	}
 	p := m.pool(g)

@@ -42,9 +42,7 @@ func (d *door) coversTaped(op string, args []byte) error {
 	if err != nil {
 		return err
 	}
-	var n Needs
-	n.Add(TapedCall{Op: op, Args: js}, nil)
-	if len(n.hosts) > 0 && len(n.Of(d.caller.Caps).Net) == 0 || !d.caller.Caps.Covers(&n.caps) {
+	if !d.caller.Caps.coversCall(op, js, d.tools) {
 		return errorf(CodeDenied, "denied:%s", op)
 	}
 	return nil

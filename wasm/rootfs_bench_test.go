@@ -31,7 +31,7 @@ func BenchmarkFS(b *testing.B) {
 			b.Fatal(err)
 		}
 	}
-	quota := newFSQuota(fsLimits{OpenFiles: 64, Created: 1 << 40, Written: 1 << 60, Entries: 1000})
+	quota := newFSQuota(FileLimits{OpenFiles: 64, Created: 1 << 40, Written: 1 << 60, Entries: 1000})
 	systems := map[string]sys.FS{
 		"DirFS":  sysfs.DirFS(dir),
 		"rootFS": openRoot(b, fsGrant{Path: dir, Write: true}, []string{b.TempDir(), b.TempDir()}, quota),

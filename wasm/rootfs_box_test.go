@@ -107,7 +107,7 @@ func openRoot(t testing.TB, grant fsGrant, guarded []string, quota *fsQuota) *ro
 
 // testQuota is large enough for everything but the bombs.
 func testQuota() *fsQuota {
-	return newFSQuota(fsLimits{OpenFiles: 64, Created: 500, Written: 1 << 20, Entries: 2000})
+	return newFSQuota(FileLimits{OpenFiles: 64, Created: 500, Written: 1 << 20, Entries: 2000})
 }
 
 // guestRun is what a guest did.

@@ -116,7 +116,7 @@ func TestHonestGuest(t *testing.T) {
 
 // TestQuotaGuests runs the guests that use up descriptors, files and space.
 func TestQuotaGuests(t *testing.T) {
-	limits := fsLimits{OpenFiles: 64, Created: 500, Written: 3 << 20, Entries: 2000}
+	limits := FileLimits{OpenFiles: 64, Created: 500, Written: 3 << 20, Entries: 2000}
 	tests := []struct {
 		guest, after string
 		most         int

@@ -1,13 +1,15 @@
 package wasm
 
 import (
+	"cmp"
 	"sync/atomic"
 
 	"github.com/tetratelabs/wazero/experimental/sys"
 )
 
-// fsLimits bounds what one agent instance may do to all its roots together.
-type fsLimits struct {
+// FileLimits bounds what one instance may do to all its roots together. A zero
+// field means the default.
+type FileLimits struct {
 	OpenFiles int   // files and directories open at once
 	Created   int   // files and directories made
 	Written   int64 // bytes written, holes included; overwriting counts again
@@ -15,14 +17,14 @@ type fsLimits struct {
 }
 
 // defaultFSLimits suits an agent that writes documents.
-func defaultFSLimits() fsLimits {
-	return fsLimits{OpenFiles: 256, Created: 10_000, Written: 1 << 30, Entries: 65_536}
+func defaultFSLimits() FileLimits {
+	return FileLimits{OpenFiles: 256, Created: 10_000, Written: 1 << 30, Entries: 65_536}
 }
 
-// fsQuota counts against fsLimits. It is shared by the roots of one instance
+// fsQuota counts against FileLimits. It is shared by the roots of one instance
 // and may be used from several goroutines.
 type fsQuota struct {
-	limits  fsLimits
+	limits  FileLimits
 	open    atomic.Int64
 	created atomic.Int64
 	written atomic.Int64
@@ -32,6 +34,14 @@ type fsQuota struct {
 // quotaNames are the limits as people are told of them, by the indexes below.
 var quotaNames = []string{"open_files", "files_created", "bytes_written", "dir_entries"}
 
+// or fills zero fields from d.
+func (l FileLimits) or(d FileLimits) FileLimits {
+	return FileLimits{
+		OpenFiles: cmp.Or(l.OpenFiles, d.OpenFiles), Created: cmp.Or(l.Created, d.Created),
+		Written: cmp.Or(l.Written, d.Written), Entries: cmp.Or(l.Entries, d.Entries),
+	}
+}
+
 // Indexes into fsQuota.tripped.
 const (
 	quotaOpenFiles = iota
@@ -40,7 +50,7 @@ const (
 	quotaEntries
 )
 
-func newFSQuota(limits fsLimits) *fsQuota { return &fsQuota{limits: limits} }
+func newFSQuota(limits FileLimits) *fsQuota { return &fsQuota{limits: limits} }
 
 // Tripped names the limits that something was refused for, in a fixed order,
 // so that the host can say what the guest only sees as an error number.

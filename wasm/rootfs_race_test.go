@@ -125,7 +125,7 @@ func (v *raceVictim) all() {
 // guest uses them, and another guest move directories about.
 func TestSwapRace(t *testing.T) {
 	b := raceBox(t)
-	quota := newFSQuota(fsLimits{OpenFiles: 64, Created: 1 << 40, Written: 1 << 40, Entries: 100})
+	quota := newFSQuota(FileLimits{OpenFiles: 64, Created: 1 << 40, Written: 1 << 40, Entries: 100})
 	v := &raceVictim{r: b.root("jail", true, quota)}
 	jail, err := os.Open(b.path("jail"))
 	b.must(err)
@@ -183,7 +183,7 @@ func TestNaiveRace(t *testing.T) {
 // detector sees it.
 func TestConcurrentUse(t *testing.T) {
 	b := newBox(t)
-	quota := newFSQuota(fsLimits{OpenFiles: 8, Created: 1 << 40, Written: 1 << 40, Entries: 1 << 20})
+	quota := newFSQuota(FileLimits{OpenFiles: 8, Created: 1 << 40, Written: 1 << 40, Entries: 1 << 20})
 	r1, r2 := b.root("jail", true, quota), b.root("jail", true, quota)
 	use := func(r *rootFS, name, other string) func() {
 		return func() {

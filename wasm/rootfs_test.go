@@ -346,7 +346,7 @@ func TestFileLimits(t *testing.T) {
 // TestByteQuota checks what counts as written.
 func TestByteQuota(t *testing.T) {
 	b := newBox(t)
-	quota := newFSQuota(fsLimits{OpenFiles: 9, Created: 9, Written: 100, Entries: 9})
+	quota := newFSQuota(FileLimits{OpenFiles: 9, Created: 9, Written: 100, Entries: 9})
 	r := b.root("jail", true, quota)
 	f := r.mustOpen(t, "file", rwCreate)
 	step := func(what string, errno sys.Errno, written int64) {
@@ -378,7 +378,7 @@ func TestByteQuota(t *testing.T) {
 // TestFileQuota checks that failed attempts are given back.
 func TestFileQuota(t *testing.T) {
 	b := newBox(t)
-	quota := newFSQuota(fsLimits{OpenFiles: 2, Created: 2, Written: 9, Entries: 9})
+	quota := newFSQuota(FileLimits{OpenFiles: 2, Created: 2, Written: 9, Entries: 9})
 	r := b.root("jail", true, quota)
 	for range 5 {
 		_ = r.Mkdir("sub", 0o700)

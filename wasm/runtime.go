@@ -20,6 +20,8 @@ type RuntimeConfig struct {
 	CacheDir string
 	// Max caps what manifests may ask for; zero fields mean DefaultMax.
 	Max Limits
+	// Files bounds what an instance may do to the roots it was granted.
+	Files FileLimits
 	// KeepReady is how many initialised instances of a reactor are made anew
 	// in the background when one was used; 0 leaves it to [Host.Warm].
 	KeepReady int
@@ -66,6 +68,7 @@ type moduleEntry struct {
 // to cfg.Warn and done without.
 func NewRuntime(cfg RuntimeConfig) *Runtime {
 	cfg.Max = cfg.Max.or(DefaultMax)
+	cfg.Files = cfg.Files.or(defaultFSLimits())
 	r := &Runtime{
 		cfg: cfg, modules: map[string]*moduleEntry{}, codes: map[string]*codeEntry{},
 		memories:  newMemoryPool(uint64(cfg.Max.MemoryMB) << 20),

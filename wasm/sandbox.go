@@ -31,7 +31,12 @@ func (m *Module) run(ctx context.Context, g *guest, inputLen int) ending {
 		return endingOf(ctx, 0, err)
 	}
 	defer in.close()
+	if g.onMemory != nil {
+		g.onMemory(in.memory)
+	}
+	g.meter.enter()
 	status, err := in.call(ctx, m.life, inputLen)
+	g.meter.leave()
 	memory := uint64(in.mod.Memory().Size())
 	end := endingOf(ctx, status, err)
 	end.memory = memory
@@ -85,7 +90,7 @@ func (m *Module) instantiate(ctx context.Context, g *guest) (*instance, error) {
 // g are mounted already: they are fixed at instantiation.
 func (m *Module) initialized(ctx context.Context, g *guest) (*instance, error) {
 	ig := newInitGuest(g.args, g.memory)
-	ig.fs = g.fs
+	ig.fs, ig.env = g.fs, g.env
 	ctx = withGuest(ctx, ig)
 	in, err := m.instantiate(ctx, ig)
 	if err != nil {

@@ -15,6 +15,9 @@ const (
 	// LifeReactor: initialised ahead through _initialize, then called through
 	// runloop_handle.
 	LifeReactor
+	// LifeResident: started once, and then given its work through a mailbox.
+	// A module cannot say so; its manifest does.
+	LifeResident
 )
 
 // String names the kind of life.
@@ -24,6 +27,8 @@ func (l Life) String() string {
 		return "command"
 	case LifeReactor:
 		return "reactor"
+	case LifeResident:
+		return "resident"
 	}
 	return "unknown"
 }

@@ -80,7 +80,7 @@ var hostileRefused = map[string]string{
 	"wrong_sig_import": CodeImportSignature,
 }
 
-func TestHostileGuests(t *testing.T) {
+func TestHostileScans(t *testing.T) {
 	files, err := filepath.Glob("testdata/hostile/wasm/*.wasm")
 	if err != nil || len(files) < 60 {
 		t.Fatalf("found %d guests, %v", len(files), err)

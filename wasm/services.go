@@ -16,6 +16,15 @@ type Services struct {
 	Models    Models
 	Artifacts Artifacts
 	Actions   Actions
+	Secrets   Secrets
+	// Network is how http.request reaches the world.
+	Network Network
+	// Effects is the journal of actions in the world. Nil keeps none: an
+	// attempt that is made again does them again.
+	Effects Effects
+	// Redactor masks secrets in all that agents say; nil gives each attempt
+	// one of its own.
+	Redactor *Redactor
 	// Audit records a decision about a capability. Nil records nothing.
 	Audit func(context.Context, CapAudit)
 	// AuditAllowed also records what was allowed, not only what was denied.
@@ -37,6 +46,8 @@ type Caller struct {
 	Caps       *Caps
 	Budget     rmp.Budget
 	RunBudget  rmp.Budget
+	// Outer are the nodes that the run is an opening of, see rmp.AgentRequest.
+	Outer []rmp.OuterNode
 }
 
 // KB is the knowledge base as agents see it. It answers within the domains of
@@ -94,6 +105,22 @@ type KBDelta struct {
 // Models is the broker as agents see it.
 type Models interface {
 	Complete(context.Context, Caller, ModelRequest) (*ModelResponse, error)
+	Embed(context.Context, Caller, EmbedRequest) (*EmbedResponse, error)
+}
+
+// EmbedRequest are the arguments of model.embed. Input is one text or several.
+type EmbedRequest struct {
+	Model string `json:"model"`
+	Input Texts  `json:"input"`
+}
+
+// EmbedResponse is the answer to model.embed: one vector for each text. Vectors
+// of two models cannot be compared.
+type EmbedResponse struct {
+	Vectors  [][]float32 `json:"vectors"`
+	Model    string      `json:"model"`
+	Provider string      `json:"provider"`
+	Usage    rmp.Usage   `json:"usage"`
 }
 
 // ModelRequest are the arguments of model.complete. Prompt is short for one

@@ -43,6 +43,12 @@ func (o *output) Write(p []byte) (int, error) {
 	return n, nil
 }
 
+// renew gives the guest its limit once more, and says what was dropped.
+func (o *output) renew() {
+	o.close()
+	o.written, o.dropped = 0, 0
+}
+
 // chunk hands on whole lines, and longer lines in pieces of whole runes.
 func (o *output) chunk(p []byte) {
 	o.line = append(o.line, p...)

@@ -25,6 +25,7 @@ type stopwatch struct {
 	left    time.Duration
 	started time.Time
 	paused  int
+	other   *stopwatch // is paused along with it; nil for none
 }
 
 // newStopwatch returns a context that is cancelled with errDeadline after d of
@@ -53,6 +54,9 @@ func (w *stopwatch) pause() {
 		w.timer.Stop()
 		w.left -= time.Since(w.started)
 	}
+	if w.other != nil {
+		w.other.pause()
+	}
 }
 
 func (w *stopwatch) resume() {
@@ -60,9 +64,35 @@ func (w *stopwatch) resume() {
 	defer w.mu.Unlock()
 	w.paused--
 	if w.paused == 0 {
-		w.started = time.Now()
-		w.timer = time.AfterFunc(max(w.left, 0), w.expire)
+		w.start()
 	}
+	if w.other != nil {
+		w.other.resume()
+	}
+}
+
+func (w *stopwatch) start() {
+	w.started = time.Now()
+	w.timer = time.AfterFunc(max(w.left, 0), w.expire)
+}
+
+// rearm gives a new time from now on, in place of what is left.
+func (w *stopwatch) rearm(d time.Duration) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.left = d
+	if w.paused == 0 {
+		w.timer.Stop()
+		w.start()
+	}
+}
+
+// follow makes other pause whenever w does, from now on; nil ends that. w must
+// not be paused.
+func (w *stopwatch) follow(other *stopwatch) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.other = other
 }
 
 // kill ends the context for another reason.

@@ -74,8 +74,13 @@ func canonicalJSON(msgpack []byte) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	v := jsontext.Value(js)
-	err = v.Canonicalize()
+	return canonicalText(js)
+}
+
+// canonicalText is JSON in its canonical form (RFC 8785).
+func canonicalText(js []byte) ([]byte, error) {
+	v := jsontext.Value(bytes.Clone(js))
+	err := v.Canonicalize()
 	return v, err
 }
 

@@ -56,6 +56,8 @@ func instantiateHost(ctx context.Context, r wazero.Runtime) (KnownFunc, error) {
 	own := r.NewHostModuleBuilder(hostModule)
 	export(own, "hostcall", 2, hostcall)
 	export(own, "hostcall_read", 2, hostcallRead)
+	exportOld(own)
+	exportMailbox(own)
 
 	types := map[string]FuncType{}
 	for module, b := range map[string]wazero.HostModuleBuilder{
@@ -187,6 +189,8 @@ func (g *guest) untilDue(s []byte) (time.Duration, uint32) {
 // sleep waits for d, or returns false when the attempt ends before. A replay
 // does not wait.
 func (g *guest) sleep(ctx context.Context, d time.Duration) bool {
+	g.meter.leave()
+	defer g.meter.enter()
 	g.clock.slept(d)
 	if d <= 0 || g.clock.replay {
 		return ctx.Err() == nil

@@ -29,10 +29,12 @@ type WASIConfig struct {
 
 // WASIResult is how a program ended that ended by itself.
 type WASIResult struct {
-	Exit    uint32        // whole
-	Memory  uint64        // size of linear memory, in bytes
-	CPU     time.Duration // of its process; 0 inline
-	Tripped []string      // limits on files that it ran into
+	Exit    uint32   // whole
+	Memory  uint64   // size of linear memory, in bytes
+	Tripped []string // limits on files that it ran into
+	// What its process used; zero inline.
+	CPU      time.Duration
+	Resident int64 // bytes, at its largest
 }
 
 // RunWASI runs a program to its end. The error is an *[Error] that says why it
@@ -43,11 +45,12 @@ func (r *Runtime) RunWASI(ctx context.Context, cfg WASIConfig) (WASIResult, erro
 		return WASIResult{}, asError(err)
 	}
 	a := newRawAttempt(&cfg, r.cfg.Max)
+	a.fileLimits = r.cfg.Files
 	end, err := a.run(ctx, place)
 	if err != nil {
 		return WASIResult{}, asError(err)
 	}
-	res := WASIResult{Exit: end.exit, Memory: end.memory, CPU: a.cpu, Tripped: end.tripped}
+	res := WASIResult{Exit: end.exit, Memory: end.memory, Tripped: end.tripped, CPU: a.cpu, Resident: a.resident}
 	if end.err == nil || errors.Is(end.err, &Error{Code: CodeExit}) {
 		return res, nil
 	}

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/tinylib/msgp/msgp"
+	"golang.org/x/sys/unix"
 )
 
 // workerStart bounds how long a worker may take to load its module.
@@ -60,6 +61,8 @@ type workerPlace struct {
 	code *code
 }
 
+func (p *workerPlace) life() Life { return p.code.seal.Life }
+
 func (p *workerPlace) run(ctx context.Context, a *attempt, stdin input) (ending, error) {
 	job, err := a.job(p.code, stdin)
 	if err != nil {
@@ -71,13 +74,16 @@ func (p *workerPlace) run(ctx context.Context, a *attempt, stdin input) (ending,
 	}
 	defer w.close()
 	defer context.AfterFunc(ctx, w.kill)()
+	a.placedIn(w.proc.Pid)
 	var end *workerEnd
 	if err = w.conn.sendJSON(msgJob, job); err == nil {
-		end, err = w.serve(ctx, a, stdin)
+		serving, stop := w.while(ctx)
+		end, err = w.serve(serving, a, stdin)
+		stop()
 	}
 	w.kill() // it has nothing left to do, and its end is to be known
 	<-w.done
-	a.cpu = w.processorTime()
+	a.cpu, a.resident = w.used()
 	switch killed := killedBy(ctx); {
 	case killed != nil && (err != nil || !inTime(ctx)):
 		return ending{err: killed}, nil
@@ -89,9 +95,26 @@ func (p *workerPlace) run(ctx context.Context, a *attempt, stdin input) (ending,
 	return a.endOf(ctx, end)
 }
 
+// while returns a context that ends with the process as well: a resident may
+// wait for its next message for days, and nobody would notice that it is gone.
+func (w *worker) while(ctx context.Context) (context.Context, func()) {
+	ctx, cancel := context.WithCancel(ctx)
+	go func() {
+		select {
+		case <-w.done:
+			cancel()
+		case <-ctx.Done():
+		}
+	}()
+	return ctx, cancel
+}
+
 // serve answers the worker until it says that the guest has ended.
 func (w *worker) serve(ctx context.Context, a *attempt, stdin input) (*workerEnd, error) {
-	live := stdin.reader(ctx)
+	var live reader
+	if stdin.live != nil {
+		live = stdin.reader(ctx)
+	}
 	for {
 		kind, payload, err := w.conn.recv()
 		if err != nil {
@@ -210,10 +233,11 @@ func (a *attempt) job(c *code, stdin input) (*workerJob, error) {
 	g := a.guest(context.Background(), c.seal.Life, stdin)
 	job := &workerJob{
 		Args: g.args, Env: g.env, Stdin: stdin.doc, Live: stdin.live != nil, Memory: g.memory, Seed: a.seed(),
-		Clock: a.clock.job(), Guarded: a.guarded, At: a.places().at, Taped: !a.tape.off, Replay: a.tape.replay,
+		Clock: a.clock.job(), Guarded: a.guarded, At: a.places().at, FileLimits: a.fileLimits, Taped: !a.tape.off, Replay: a.tape.replay,
 		Hostcalls: a.door != nil && a.door.open,
 		Limits:    a.childLimits(c),
 	}
+	job.Clock.Off = a.stay != nil // it is away from where messages begin and end
 	if a.tape.replay {
 		paths, err := a.recordedMounts()
 		job.Mounts = paths
@@ -237,8 +261,17 @@ func (a *attempt) childLimits(c *code) childLimits {
 	memory := uint64(a.limits.MemoryMB) << 20
 	return childLimits{
 		Data:  2*memory + guestStack + workerProgram + 16*uint64(c.size),
-		CPU:   2*uint64(a.wallTime()/time.Second) + 2,
-		Files: uint64(defaultFSLimits().OpenFiles) + 64,
-		Size:  uint64(defaultFSLimits().Written),
+		CPU:   a.cpuSeconds(),
+		Files: uint64(a.fileLimits.OpenFiles) + 64,
+		Size:  uint64(a.fileLimits.Written),
 	}
+}
+
+// cpuSeconds is the processor time that the process may use. That of a resident
+// is bounded for each message, by the wall's clock.
+func (a *attempt) cpuSeconds() uint64 {
+	if a.stay != nil {
+		return unix.RLIM_INFINITY
+	}
+	return 2*uint64(a.wallTime()/time.Second) + 2
 }

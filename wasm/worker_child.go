@@ -38,7 +38,9 @@ type workerJob struct {
 	Taped     bool              `json:"taped,omitempty"`
 	Replay    bool              `json:"replay,omitempty"`
 	Hostcalls bool              `json:"hostcalls,omitempty"`
-	Limits    childLimits       `json:"limits"`
+	Limits    childLimits       `json:"limits"` // of the process
+
+	FileLimits FileLimits `json:"file_limits"`
 }
 
 // workerEnd is the last that is heard of a worker.
@@ -148,7 +150,7 @@ func (w *workerSide) run(job *workerJob) *workerEnd {
 
 // files opens what is granted, or stands in for it in a replay.
 func (w *workerSide) files(job *workerJob) (*files, error) {
-	places := &places{job.Guarded, job.At}
+	places := &places{job.Guarded, job.FileLimits, job.At}
 	switch {
 	case job.Replay:
 		return replayedFiles(job.Mounts, w.replayFile), nil

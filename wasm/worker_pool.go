@@ -121,6 +121,13 @@ func (p *workerPool) put(key string, w *worker, upTo int) bool {
 	return true
 }
 
+// waiting is how many workers wait for work.
+func (p *workerPool) waiting() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.count
+}
+
 // close ends the workers that wait. None runs: see Runtime.Close.
 func (p *workerPool) close() {
 	p.mu.Lock()

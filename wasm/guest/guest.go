@@ -139,12 +139,17 @@ func (h Handlers) Serve(name string, stdin io.Reader, stdout, stderr io.Writer, 
 		return exitOK
 	}
 	fmt.Fprintf(stderr, "%s: %v\n", name, err)
-	var retry *retryError
-	var refused *Error
-	if errors.As(err, &retry) || errors.As(err, &refused) && refused.Retryable {
+	if worthRetry(err) {
 		return exitTempfail
 	}
 	return exitFailed
+}
+
+// worthRetry reports whether another attempt may do better.
+func worthRetry(err error) bool {
+	var retry *retryError
+	var refused *Error
+	return errors.As(err, &retry) || errors.As(err, &refused) && refused.Retryable
 }
 
 func (h Handlers) serve(name string, stdin io.Reader, stdout io.Writer, door Door) error {

@@ -15,8 +15,13 @@ func Main(h Handlers) { os.Exit(Handle(h)) }
 // Handle runs one attempt. Outside of a sandbox every hostcall fails; tests
 // use [Handlers.Serve] with a door of their own.
 func Handle(h Handlers) int {
-	door := func(string, json.RawMessage) (json.RawMessage, error) {
-		return nil, errors.New("there is no host: this program does not run in a sandbox")
-	}
-	return h.Serve(os.Args[0], os.Stdin, os.Stdout, os.Stderr, door)
+	return h.Serve(os.Args[0], os.Stdin, os.Stdout, os.Stderr, nobody)
+}
+
+// Live runs a resident that reads its mailbox itself. Outside of a sandbox it
+// has none.
+func Live(run func(*Inbox) error) { os.Exit(live(run, os.Args[0], os.Stderr, nobody)) }
+
+func nobody(string, json.RawMessage) (json.RawMessage, error) {
+	return nil, errors.New("there is no host: this program does not run in a sandbox")
 }

@@ -36,8 +36,16 @@ func host(op string, args json.RawMessage) (json.RawMessage, error) {
 // stdout. It does not return.
 func Main(h Handlers) { os.Exit(Handle(h)) }
 
-// Handle runs one attempt in a module that is built as a reactor; its
-// runloop_handle export returns what Handle returns.
+// Handle runs one attempt in a module that is built as a reactor, or all of
+// them if the agent is a resident; its runloop_handle export returns what
+// Handle returns.
 func Handle(h Handlers) int {
+	if os.Getenv(envLife) == lifeResident {
+		return h.Stay(os.Args[0], os.Stderr, host)
+	}
 	return h.Serve(os.Args[0], os.Stdin, os.Stdout, os.Stderr, host)
 }
+
+// Live runs a resident that reads its mailbox itself. It does not return. run
+// gives the exit status as a handler does; it ends after [ErrStopping].
+func Live(run func(*Inbox) error) { os.Exit(live(run, os.Args[0], os.Stderr, host)) }

@@ -19,12 +19,14 @@ func (e *Error) Error() string { return e.Code + ": " + e.Message }
 
 // Ask makes a hostcall: args are marshalled as JSON, the answer is read into
 // answer unless that is nil.
-func (c *Call) Ask(op string, args, answer any) error {
+func (c *Call) Ask(op string, args, answer any) error { return ask(c.door, op, args, answer) }
+
+func ask(door Door, op string, args, answer any) error {
 	in, err := json.Marshal(args)
 	if err != nil {
 		return fmt.Errorf("%s: %w", op, err)
 	}
-	out, err := c.door(op, in)
+	out, err := door(op, in)
 	if err != nil || answer == nil {
 		return err
 	}

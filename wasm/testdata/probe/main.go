@@ -4,11 +4,13 @@ package main
 
 import (
 	"crypto/rand"
+	"encoding/base64"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"maps"
+	"net/url"
 	"os"
 	"slices"
 	"strings"
@@ -53,7 +55,10 @@ var probes = map[string]func(*guest.Call) error{
 		order := slices.Collect(maps.Keys(map[int]int{1: 1, 2: 2, 3: 3, 4: 4, 5: 5, 6: 6, 7: 7, 8: 8, 9: 9}))
 		return c.Out("out", map[string]any{"bytes": hex.EncodeToString(b), "order": order})
 	},
+	// count tells which run of this instance it is.
+	"count": func(c *guest.Call) error { runs++; return c.Out("out", runs) },
 	"files": files,
+	"leak":  leak,
 	"calls": calls,
 	"now":   func(c *guest.Call) error { t, err := c.Now(); return errors.Join(err, c.Out("out", t.UnixMicro())) },
 	"retry": func(*guest.Call) error { return guest.Retry(errors.New("not now")) },
@@ -85,7 +90,7 @@ var probes = map[string]func(*guest.Call) error{
 	},
 }
 
-var busy int
+var busy, runs int
 
 // calls makes the hostcalls that with lists and gives out what came back.
 func calls(c *guest.Call) error {
@@ -108,6 +113,46 @@ func calls(c *guest.Call) error {
 		out = append(out, answer)
 	}
 	return c.Out("out", out)
+}
+
+// leak gets a secret's plain value and says it wherever it can.
+func leak(c *guest.Call) error {
+	var secret struct{ Value string }
+	if err := c.Ask("secret.get", map[string]string{"id": "a/raw", "as": "value"}, &secret); err != nil {
+		return err
+	}
+	var with struct{ Base64 bool }
+	if err := c.Bind(&with); err != nil {
+		return err
+	}
+	v := secret.Value
+	quoted, _ := json.Marshal(v)
+	forms := []string{v, string(quoted), url.QueryEscape(v), url.PathEscape(v), hex.EncodeToString([]byte(v))}
+	if with.Base64 { // what is left of it around the mask has the secret's length in it
+		forms = append(forms, base64.StdEncoding.EncodeToString([]byte("u:"+v)))
+	}
+	for _, f := range forms {
+		fmt.Fprintln(os.Stderr, "stderr", f)
+		c.Log("info", "log "+f, map[string]any{"field": f})
+		if with.Base64 {
+			bytes := base64.StdEncoding.EncodeToString([]byte(f))
+			if err := c.Ask("artifact.save", map[string]string{"kind": "k", "name": "n", "bytes": bytes, "encoding": "base64"}, nil); err != nil {
+				return err
+			}
+		}
+		for op, args := range map[string]any{
+			"kb.propose":     map[string]any{"kind": "note.added", "payload": map[string]string{"title": f}},
+			"kb.search":      map[string]string{"text": f},
+			"artifact.save":  map[string]string{"kind": "k", "name": "n", "bytes": f},
+			"action.confirm": map[string]any{"kind": "send", "summary": "s", "details": map[string]string{"d": f}},
+			"model.complete": map[string]string{"prompt": f},
+		} {
+			if err := c.Ask(op, args, nil); err != nil {
+				return err
+			}
+		}
+	}
+	return c.Out("out", forms)
 }
 
 // files reads and writes below with.Dir.
