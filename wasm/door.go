@@ -47,6 +47,7 @@ type door struct {
 	stay     *stay          // nil: not a resident's
 	count    *agentCounters // nil in tests of the door alone
 	checked  bool           // a replay is held to the caller's capabilities
+	tools    Tools
 	// handles are secrets that the guest holds, by handle; effects counts the
 	// actions with the same op and arguments.
 	handles     map[string]string

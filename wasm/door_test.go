@@ -56,6 +56,10 @@ func (f *fakeBackend) Complete(_ context.Context, c Caller, r ModelRequest) (*Mo
 	return &ModelResponse{Text: "hi", Usage: rmp.Usage{TokensIn: 3, TokensOut: 4, USD: 0.5}}, f.note(c, "model %s", r.Prompt)
 }
 
+func (f *fakeBackend) Embed(_ context.Context, c Caller, r EmbedRequest) (*EmbedResponse, error) {
+	return &EmbedResponse{Vectors: [][]float32{{0.5, -1}}, Model: "m", Usage: rmp.Usage{TokensIn: 2}}, f.note(c, "embed %q", []string(r.Input))
+}
+
 func (f *fakeBackend) Save(_ context.Context, c Caller, a Artifact) (*SavedArtifact, error) {
 	return &SavedArtifact{ArtifactID: "artifact:1"}, f.note(c, "save %s %q", a.Name, a.Bytes)
 }

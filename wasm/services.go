@@ -108,6 +108,22 @@ type KBDelta struct {
 // Models is the broker as agents see it.
 type Models interface {
 	Complete(context.Context, Caller, ModelRequest) (*ModelResponse, error)
+	Embed(context.Context, Caller, EmbedRequest) (*EmbedResponse, error)
+}
+
+// EmbedRequest are the arguments of model.embed. Input is one text or several.
+type EmbedRequest struct {
+	Model string `json:"model"`
+	Input Texts  `json:"input"`
+}
+
+// EmbedResponse is the answer to model.embed: one vector for each text. Vectors
+// of two models cannot be compared.
+type EmbedResponse struct {
+	Vectors  [][]float32 `json:"vectors"`
+	Model    string      `json:"model"`
+	Provider string      `json:"provider"`
+	Usage    rmp.Usage   `json:"usage"`
 }
 
 // ModelRequest are the arguments of model.complete. Prompt is short for one
