@@ -267,7 +267,7 @@ func (b *Broker) Restore(records []Record) {
 	}
 }
 
-// EndRun forgets the accounts of a run. A later call under the same trace
+// EndRun forgets the accounts of a run and of those that are part of it. A later call under the same trace
 // starts from nothing, so it is for runs that are over for good.
 func (b *Broker) EndRun(trace string) { b.ledger.endRun(trace) }
 

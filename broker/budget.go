@@ -96,6 +96,7 @@ func (a *account) usage() Usage {
 type runAccount struct {
 	account
 	nodes map[string]*account
+	inner map[string]bool // traces of runs that are part of it
 }
 
 // ledger holds all accounts. Its mutex is never held while anything else is
@@ -209,6 +210,15 @@ func (l *ledger) scopes(c *call) ([]scope, *Error) {
 			out = append(out, scope{"node", run.node(c.caller.Node), lim.Node})
 		}
 		out = append(out, scope{"run", &run.account, lim.Run})
+		for i, o := range c.caller.Outer {
+			outer, err := l.run(o.Trace)
+			if err != nil {
+				return nil, err
+			}
+			outer.inner[trace] = true
+			out = append(out, scope{"node " + o.Node, outer.node(o.Node), c.outer[i].Node},
+				scope{"outer run", &outer.account, c.outer[i].Run})
+		}
 	}
 	return append(out, scope{"day", l.today(), lim.Day}), nil
 }
@@ -222,7 +232,7 @@ func (l *ledger) run(trace string) (*runAccount, *Error) {
 		return nil, &Error{Code: CodeBudget, Retryable: true,
 			Msg: fmt.Sprintf("%d runs have open budgets; end some first", len(l.runs))}
 	}
-	r := &runAccount{nodes: map[string]*account{}}
+	r := &runAccount{nodes: map[string]*account{}, inner: map[string]bool{}}
 	l.runs[trace] = r
 	return r, nil
 }
@@ -323,12 +333,20 @@ func (l *ledger) restore(r Record) {
 	if dayOf(r.Time) == l.dayName {
 		accounts = append(accounts, today)
 	}
-	if r.Trace != "" {
-		if run, err := l.run(r.Trace); err == nil {
-			accounts = append(accounts, &run.account)
-			if r.Node != "" {
-				accounts = append(accounts, run.node(r.Node))
-			}
+	for _, of := range append(r.Outer, OuterRecord{r.Trace, r.Node}) {
+		if of.Trace == "" {
+			continue
+		}
+		run, err := l.run(of.Trace)
+		if err != nil {
+			continue
+		}
+		accounts = append(accounts, &run.account)
+		if of.Node != "" {
+			accounts = append(accounts, run.node(of.Node))
+		}
+		if of.Trace != r.Trace {
+			run.inner[r.Trace] = true
 		}
 	}
 	for _, a := range accounts {
@@ -341,6 +359,11 @@ func (l *ledger) restore(r Record) {
 func (l *ledger) endRun(trace string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	if run := l.runs[trace]; run != nil {
+		for inner := range run.inner {
+			delete(l.runs, inner)
+		}
+	}
 	delete(l.runs, trace)
 }
 

@@ -11,6 +11,7 @@ type call struct {
 	model  string // as it was asked for
 	caller Caller
 	limits Limits
+	outer  []Limits // of the caller's Outer
 	need   need
 	spent  account // the request's own account, over all attempts
 }
@@ -19,6 +20,9 @@ type call struct {
 func (c *call) record(start time.Time, t Target, r Record) Record {
 	r.Time, r.Op, r.Provider, r.Model = start, c.op, t.Provider, t.Model
 	r.Trace, r.Node, r.Agent = c.caller.Trace, c.caller.Node, c.caller.Agent
+	for _, o := range c.caller.Outer {
+		r.Outer = append(r.Outer, OuterRecord{o.Trace, o.Node})
+	}
 	return r
 }
 
@@ -55,6 +59,12 @@ func (b *Broker) each(ctx context.Context, c *call, try func(context.Context, le
 		return b.refused(c, err)
 	}
 	c.limits = effective(c.caller.Limits, b.cfg.Defaults, b.cfg.Caps)
+	for _, o := range c.caller.Outer {
+		if err := o.Limits.check(); err != nil {
+			return b.refused(c, err)
+		}
+		c.outer = append(c.outer, effective(o.Limits, b.cfg.Defaults, b.cfg.Caps))
+	}
 	targets, err := b.routes.resolve(c.model)
 	if err != nil {
 		return b.refused(c, err)

@@ -27,4 +27,12 @@ type Record struct {
 	Cached    bool          `json:"cached"`
 	ErrorKind Code          `json:"error_kind,omitempty"`
 	Status    int           `json:"status,omitempty"` // HTTP status of a failure
+	// Outer are the nodes of other runs that were charged as well.
+	Outer []OuterRecord `json:"outer,omitempty"`
+}
+
+// OuterRecord names a node of a run that another run is part of.
+type OuterRecord struct {
+	Trace string `json:"trace"`
+	Node  string `json:"node"`
 }

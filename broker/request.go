@@ -62,6 +62,16 @@ type Caller struct {
 	CacheScope string
 	// Limits may only tighten what the configuration says.
 	Limits Limits
+	// Outer are the nodes of other runs that the run is part of. Calls are
+	// charged to them and to their runs as well.
+	Outer []Outer
+}
+
+// Outer is a node of a run that another run is part of, with its limits.
+type Outer struct {
+	Trace  string
+	Node   string
+	Limits Limits // of the node and of its run
 }
 
 // Request asks for a completion.

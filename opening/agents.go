@@ -33,9 +33,11 @@ type agentCheck struct {
 	plan *Plan
 
 	cat   Catalog
+	lib   *library
 	found map[string]found     // by reference
 	nodes map[string]*Manifest // by node, where there is one
 	names []string             // of the catalog, once they are needed
+	edges map[PortRef]int      // how many reach a port
 }
 
 // found is what the catalog gave for a reference.
@@ -45,13 +47,17 @@ type found struct {
 	err      error
 }
 
-// check reports what does not fit and notes the digests. A nil catalog knows
-// no agents, so nothing is checked.
-func (c *agentCheck) check(cat Catalog) {
-	if cat == nil {
+// check reports what does not fit and notes the digests. Without a library
+// nothing is checked.
+func (c *agentCheck) check() {
+	if c.lib == nil {
 		return
 	}
-	c.cat, c.found, c.nodes = cat, map[string]found{}, map[string]*Manifest{}
+	c.cat, c.found, c.nodes = c.lib.cat, map[string]found{}, map[string]*Manifest{}
+	c.edges = map[PortRef]int{}
+	for _, e := range c.o.Edges {
+		c.edges[e.To]++
+	}
 	for i, n := range c.o.Nodes {
 		if n.Use != "" { // otherwise it was reported
 			c.node(i, n)
@@ -73,12 +79,11 @@ func (c *agentCheck) check(cat Catalog) {
 
 // node looks up a node's agent, and holds its with map against the schema.
 func (c *agentCheck) node(i int, n Node) {
-	ref := n.Ref()
 	if n.Nested() != "" {
-		c.src.add(c.src.val("nodes/"+strconv.Itoa(i)+"/use"), codeNested,
-			"nested openings (use: %s) are not supported by this version", quote(n.Use))
+		c.nested(i, n)
 		return
 	}
+	ref := n.Ref()
 	f, seen := c.found[ref]
 	if !seen {
 		if f.manifest, f.err = c.cat.Manifest(ref); f.err == nil {
@@ -104,6 +109,18 @@ func (c *agentCheck) node(i int, n Node) {
 		hint("%s", c.src.didYouMean(ref, c.names))
 }
 
+// nested looks up the opening that a node uses, and holds what it is given
+// against its parameters.
+func (c *agentCheck) nested(i int, n Node) {
+	v := c.lib.open(c.src, n.Nested(), c.src.val("nodes/"+strconv.Itoa(i)+"/use"))
+	if v == nil {
+		return
+	}
+	c.nodes[n.ID] = v.manifest
+	c.plan.take(v, c.lib)
+	(&nestedParams{c: c, v: v, i: i, n: n}).check()
+}
+
 // edge checks that both ports of an edge exist and carry the same.
 func (c *agentCheck) edge(e Edge, path string) {
 	pos := c.src.val(path + "/from")
@@ -112,10 +129,30 @@ func (c *agentCheck) edge(e Edge, path string) {
 		c.literal(e.From, out, *e.Guard, pos)
 	}
 	in, okIn := c.input(e.To, c.src.val(path+"/to"))
-	if okOut && okIn && out != in && out != Any && in != Any {
-		c.src.add(c.src.val(path+"/to"), codeContent, "%s gives %s, but %s takes %s",
-			e.From, visible(out), e.To, visible(in))
+	if !okOut || !okIn || c.fits(e, out, in) {
+		return
 	}
+	at := c.src.val(path + "/to")
+	switch n := c.edges[e.To]; {
+	case !c.nodes[e.To.Node].loose || n == 1:
+		c.src.add(at, codeContent, "%s gives %s, but %s takes %s", e.From, visible(out), e.To, visible(in))
+	case n > 1:
+		c.src.add(at, codeContent, "%d edges give %s a list, but it takes %s", n, e.To, visible(in))
+		c.edges[e.To] = -n // once is enough
+	}
+}
+
+// fits reports whether a port of type in takes what comes from one of type out.
+// An agent says exactly what it takes. A parameter of an opening takes what is
+// of its type or of one that JSON does not know, and several values as a list.
+func (c *agentCheck) fits(e Edge, out, in string) bool {
+	if m := c.nodes[e.To.Node]; m.loose {
+		if n := c.edges[e.To]; n > 1 || n < 0 {
+			out = "array"
+		}
+		return jsonKinds(out) == "" || jsonKinds(in) == "" || jsonKinds(out) == jsonKinds(in)
+	}
+	return out == in || out == Any || in == Any
 }
 
 // output gives the content type of a port that leaves a node.
@@ -124,7 +161,7 @@ func (c *agentCheck) output(ref PortRef, pos position) (string, bool) {
 	if m == nil {
 		return "", false
 	}
-	if len(m.Out) == 0 && ref.Port == "out" {
+	if len(m.Out) == 0 && ref.Port == "out" && !m.loose {
 		return Any, true
 	}
 	return c.port(ref, pos, "output", m.Out)

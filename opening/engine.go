@@ -28,6 +28,9 @@ type Engine struct {
 	// Sink gets the events of a run one by one, in order, when they happen. It
 	// holds the run up while it works.
 	Sink func(Event)
+	// Catalog checks what openings inside others are given against the agents
+	// that would get it, once it is known; nil leaves that to the agents.
+	Catalog Catalog
 	// MaxParallel is how many nodes of a run may be active at once; a node that
 	// waits for a person is not. 0 is the number of processors.
 	MaxParallel int
@@ -45,8 +48,12 @@ type RunOptions struct {
 	// Flags are kept with the run as they are, for example that confirmations
 	// were switched off. They must be a JSON map, or nothing.
 	Flags json.RawMessage
+	// Control steers the run while it goes on; nil leaves it alone.
+	Control *Control
 	// Fork takes steps over from an earlier run; nil runs all of them.
 	Fork *Fork
+
+	within *within // of a run that is the attempt of a node
 }
 
 // Report says how a run went. Nodes are in the order of the file.
@@ -105,7 +112,11 @@ func (e *Engine) Run(ctx context.Context, p *Plan, opt RunOptions) (*Report, err
 			return nil, err
 		}
 	}
-	r := newRunner(e, p, opt)
+	return newRunner(e, p, opt).carryOut(ctx)
+}
+
+// carryOut watches for actions and runs to the end.
+func (r *runner) carryOut(ctx context.Context) (*Report, error) {
 	if err := r.watchActions(); err != nil {
 		return nil, fmt.Errorf("run an opening: %w", err)
 	}

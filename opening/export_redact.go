@@ -145,6 +145,9 @@ func (r *redactor) trace(t *Trace) *Trace {
 // attempt replaces the values of an attempt.
 func (r *redactor) attempt(a *Attempt) *Attempt {
 	out := *a
+	if a.Nested != nil {
+		out.Nested = r.trace(a.Nested)
+	}
 	out.With, out.Error = r.raw(a.With), r.agentError(a.Error)
 	out.Inputs = make(map[string][]json.RawMessage, len(a.Inputs))
 	for port, values := range a.Inputs {

@@ -9,7 +9,10 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 )
 
-// PortRef names a port of a node, written node.port.
+// PortRef names a port of a node, written node.port. The output ports of a node
+// that uses an opening are the ports of the nodes in it, so that Port is itself
+// node.port: letter.draft.out is the port out of the node draft in the opening
+// that letter uses.
 type PortRef struct {
 	Node, Port string
 }
@@ -138,7 +141,7 @@ func compareNumbers(a, b json.RawMessage) (order int, ok bool) {
 //	from    = port [ op literal ] .
 //	to      = port .
 //	expr    = port op literal | "exists(" port ")" .
-//	port    = id "." name .
+//	port    = id "." { id "." } name .
 //	op      = "==" | "!=" | ">" | ">=" | "<" | "<=" .
 //	literal = "true" | "false" | number | string .
 //
@@ -264,15 +267,23 @@ func (p *exprParser) port() PortRef {
 		p.fail(start, "expected <node>.<port>, got %s", quote(p.in[start:]))
 		return PortRef{}
 	}
-	portAt := p.off
-	port := p.word()
-	switch {
-	case !isIdentifier(node):
+	if !isIdentifier(node) {
 		p.fail(start, "%s is not the id of a node; ids are %s", quote(node), identifierRule)
-	case !isPortName(port):
-		p.fail(portAt, "expected the name of a port after %s", node+".")
 	}
-	return PortRef{node, port}
+	portAt := p.off
+	for {
+		part, partAt := p.word(), p.off
+		inner := p.accept(".")
+		switch {
+		case !isPortName(part):
+			p.fail(partAt-len(part), "expected the name of a port after %s", p.in[start:partAt-len(part)])
+		case inner && !isIdentifier(part):
+			p.fail(partAt-len(part), "%s is not the id of a node; ids are %s", quote(part), identifierRule)
+		}
+		if !inner || p.msg != "" {
+			return PortRef{node, strings.TrimSuffix(p.in[portAt:p.off], ".")}
+		}
+	}
 }
 
 // test reads an operator and a literal.

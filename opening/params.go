@@ -26,7 +26,7 @@ type paramSet struct {
 //	merged    {to: {name: "John", cc: []}, tone: plain, extra: {urgent: true}}
 //
 // A default of null says that a parameter exists and may have any type.
-func mergeParams(src *source, defaults, given json.RawMessage, used map[string]bool) *paramSet {
+func mergeParams(src *source, defaults json.RawMessage, given *tree, used map[string]bool) *paramSet {
 	p := &paramSet{src: src, used: used,
 		defaults: &tree{kind: kindMap}, values: &tree{kind: kindMap}}
 	if len(defaults) > 0 {
@@ -34,8 +34,21 @@ func mergeParams(src *source, defaults, given json.RawMessage, used map[string]b
 			p.defaults, p.values = t, t
 		}
 	}
-	if len(given) == 0 {
+	if given == nil {
 		return p
+	}
+	from := newSource("params")
+	q := &paramSet{src: from, defaults: p.defaults, used: used}
+	p.values = q.merge(p.defaults, given, "")
+	src.problems = append(src.problems, from.problems...)
+	return p
+}
+
+// parseParams reads the parameters of a run, a JSON map or nothing, and gives
+// nil for nothing and for what it reported.
+func parseParams(src *source, given json.RawMessage) *tree {
+	if len(given) == 0 {
+		return nil
 	}
 	from := newSource("params")
 	t := parseJSON(from, given)
@@ -43,12 +56,8 @@ func mergeParams(src *source, defaults, given json.RawMessage, used map[string]b
 		from.add(position{}, codeParam, "the parameters must be a map, not %s", t.kind)
 		t = nil
 	}
-	if t != nil {
-		q := &paramSet{src: from, defaults: p.defaults, used: used}
-		p.values = q.merge(p.defaults, t, "")
-	}
 	src.problems = append(src.problems, from.problems...)
-	return p
+	return t
 }
 
 // merge gives base with over laid on top. path is where both stand, ending in
@@ -77,7 +86,7 @@ func (p *paramSet) replace(base, over *tree, path string) *tree {
 	switch {
 	case base.kind == kindMap && over.kind == kindMap:
 		return p.merge(base, over, path+".")
-	case base.kind == kindNull || base.kind == over.kind:
+	case base.kind == kindNull || base.kind == over.kind || over.kind == kindHole:
 		return over
 	}
 	p.src.add(position{}, codeParam, "the parameter %s must be %s, as its default is, not %s",
@@ -116,8 +125,8 @@ func (p *paramSet) checkKnown(base *tree, path, key string) {
 func (p *paramSet) lookup(path []string) *tree {
 	t := p.values
 	for _, seg := range path {
-		if t = t.get(seg); t == nil {
-			return nil
+		if t = t.get(seg); t == nil || t.kind == kindHole {
+			return t
 		}
 	}
 	return t

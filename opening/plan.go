@@ -18,6 +18,8 @@ type Manifest struct {
 	In, Out map[string]string
 	// With is the JSON Schema of the node's with map; empty means anything.
 	With json.RawMessage
+
+	loose bool // it is that of an opening: In are parameters, by the type of their default
 }
 
 // ErrUnknownAgent is what a Catalog gives for a reference it has no agent for.
@@ -41,7 +43,12 @@ type Plan struct {
 	IRHash  string
 	Params  json.RawMessage   // defaults and given values, merged
 	With    []json.RawMessage // by node, templates filled in
-	Digests map[string]string // by reference, of the manifests
+	// Digests are those of the manifests by reference, and for openings that
+	// nodes use (opening:<name>) of all their code. Those of the agents that
+	// these openings use are among them.
+	Digests map[string]string
+	// Openings are the openings that nodes use and that these use, by name.
+	Openings map[string]*Opening
 }
 
 // Parse reads an opening in either form and checks what can be checked without
@@ -83,36 +90,75 @@ func NewPlan(o *Opening, cat Catalog, params json.RawMessage) (*Plan, error) {
 // compile checks all that is left to check and puts the plan together. Every
 // check runs, whatever the ones before it found.
 func compile(src *source, o *Opening, cat Catalog, params json.RawMessage) (*Plan, error) {
-	checkGraph(src, o)
-	raw := withTrees(src, o)
-	set := mergeParams(src, o.Params, params, checkTemplates(src, raw))
-	f := &filler{src: src, params: set}
-	filled := make([]*tree, len(raw))
-	for i, t := range raw {
-		filled[i] = f.fill(t, withPath(i))
+	c := &compiler{src: src, o: o, given: parseParams(src, params)}
+	if cat != nil { // one that is not there knows no agents, so nothing is checked
+		c.lib = newLibrary(cat, o.Name)
 	}
-	p := &Plan{Opening: o, With: f.json(filled), Digests: map[string]string{}}
-	checkConfirm(src, o, filled)
-	(&agentCheck{src: src, o: o, with: filled, plan: p}).check(cat)
-	values, err := canonical(set.values.appendJSON(nil))
-	if err != nil {
-		src.add(position{}, codeParam, "the parameters cannot be written as JSON: %v", err)
+	p := c.compile()
+	if c.lib != nil {
+		src.nested = c.lib.problems
 	}
 	if err := src.err(); err != nil {
 		return nil, err
 	}
-	p.Params = values
 	p.IR = o.IR()
 	p.IRHash = hashHex(p.IR)
 	return p, nil
 }
 
-// Refs gives the references of the plan's agents, sorted, each once.
+// compiler makes a plan of an opening and its parameters.
+type compiler struct {
+	src    *source
+	o      *Opening
+	lib    *library // nil: agents and openings are not looked at
+	given  *tree    // parameters, or nil
+	agents *agentCheck
+}
+
+// compile reports what is wrong. What it gives is a plan only if that is
+// nothing; IR and IRHash are left to the caller.
+func (c *compiler) compile() *Plan {
+	src, o := c.src, c.o
+	checkGraph(src, o)
+	raw := withTrees(src, o)
+	set := mergeParams(src, o.Params, c.given, checkTemplates(src, raw))
+	f := &filler{src: src, params: set}
+	filled := make([]*tree, len(raw))
+	for i, t := range raw {
+		filled[i] = f.fill(t, withPath(i))
+	}
+	p := &Plan{
+		Opening: o, With: f.json(filled), Digests: map[string]string{}, Openings: map[string]*Opening{},
+	}
+	checkConfirm(src, o, filled)
+	c.agents = &agentCheck{src: src, o: o, with: filled, plan: p, lib: c.lib}
+	c.agents.check()
+	values, err := canonical(set.values.appendJSON(nil))
+	if err != nil {
+		src.add(position{}, codeParam, "the parameters cannot be written as JSON: %v", err)
+	}
+	p.Params = values
+	return p
+}
+
+// Refs gives the references of the plan's agents and of those of the openings
+// that it uses, sorted, each once.
 func (p *Plan) Refs() []string {
-	var refs []string
-	for _, n := range p.Opening.Nodes {
-		refs = append(refs, n.Ref())
+	refs := p.Opening.agents()
+	for _, o := range p.Openings {
+		refs = append(refs, o.agents()...)
 	}
 	slices.Sort(refs)
 	return slices.Compact(refs)
+}
+
+// agents gives the references of the agents that nodes use.
+func (o *Opening) agents() []string {
+	var refs []string
+	for _, n := range o.Nodes {
+		if n.Nested() == "" {
+			refs = append(refs, n.Ref())
+		}
+	}
+	return refs
 }

@@ -113,6 +113,8 @@ type source struct {
 	places   map[string]place
 	problems Problems
 	effort   int // spent on hints, see maxEffort
+	// nested are the problems of other files that this one uses, in their order.
+	nested Problems
 }
 
 // place is where a value stands, and the key in front of it if it has one.
@@ -174,11 +176,17 @@ func (s *source) find(path string) place {
 	}
 }
 
-// err gives the problems in the order of the file, or nil.
+// err gives the problems in the order of the file, then those of the files that
+// it uses, or nil.
 func (s *source) err() error {
-	if len(s.problems) == 0 {
+	if len(s.problems)+len(s.nested) == 0 {
 		return nil
 	}
+	return append(s.sorted(), s.nested...)
+}
+
+// sorted gives the problems of the file itself in its order.
+func (s *source) sorted() Problems {
 	ps := s.problems
 	many := len(ps) > maxProblems
 	if many {

@@ -107,6 +107,7 @@ func Replay(
 		p.now = t.against(opt.Plan)
 	}
 	p.all(ctx, chosen, rep.Nodes)
+	rep.Nodes = flatten(rep.Nodes)
 	if p.now != nil {
 		rep.Nodes = append(rep.Nodes, p.now.fresh(wanted)...)
 	}
@@ -180,6 +181,12 @@ func (opt ReplayOptions) checkCode(t *Trace, nodes []*TraceNode) error {
 	refused := &OtherCode{TraceID: t.TraceID}
 	seen := map[ChangedAgent]bool{}
 	for _, n := range nodes {
+		if isNested(n.Agent) {
+			if err := opt.checkInner(n.FinalAttempt, refused); err != nil {
+				return err
+			}
+			continue
+		}
 		if n.FinalAttempt.notReplayable() != "" {
 			continue
 		}
@@ -243,6 +250,9 @@ func (p *replayer) node(ctx context.Context, n *TraceNode) NodeReplay {
 			out.Differences = []Difference{{Kind: DiffOpening, Summary: why}}
 			return out
 		}
+	}
+	if isNested(n.Agent) {
+		return p.nested(ctx, n, out)
 	}
 	limit := max(time.Duration(a.Budget.DeadlineMillis)*time.Millisecond, replayTimeout)
 	ctx, cancel := context.WithTimeout(ctx, limit)

@@ -69,6 +69,8 @@ type NodeReplay struct {
 	// a diff.
 	Opening     []string     `json:"opening,omitempty"`
 	Differences []Difference `json:"differences,omitempty"`
+
+	inner []NodeReplay // of the run that the node was
 }
 
 // Difference is one thing that was not as recorded.
@@ -84,6 +86,7 @@ type Difference struct {
 func (r *ReplayReport) count(o *Opening) {
 	rank := o.rank()
 	place := func(id string) int {
+		id, _, _ = strings.Cut(id, "/") // a node of a run inside stands where that does
 		if i, ok := rank[id]; ok {
 			return i
 		}

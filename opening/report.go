@@ -12,7 +12,7 @@ import (
 
 // record adds a record to the batch.
 func (r *runner) record(kind string, payload any) {
-	if r.e.Store != nil {
+	if r.seq++; r.e.Store != nil {
 		r.batch.records = append(r.batch.records, Record{Kind: kind, Payload: mustJSON(payload)})
 	}
 }
@@ -33,25 +33,28 @@ func (r *runner) event(kind, level string, meta any, format string, args ...any)
 // again.
 func (r *runner) recordStart() {
 	o := r.p.Opening
-	r.record(kindRunStarted, runStartedRecord{
+	rec := runStartedRecord{
 		TraceID: r.ids.trace, OpeningID: r.ids.opening, OpeningName: o.Name,
 		OpeningIR: r.p.IR, OpeningIRHash: r.p.IRHash, Params: r.p.Params,
 		Seed: r.opt.Seed, Agents: r.p.Digests, Flags: r.opt.Flags, ForkedFrom: r.forkedFrom(),
-	})
+		Openings: r.p.nestedIRs(),
+	}
+	if outer := r.outer(); len(outer) > 0 {
+		last := outer[len(outer)-1]
+		rec.Outer = &outerRecord{traceName(last.TraceID), last.Node}
+	}
+	r.record(kindRunStarted, rec)
 	r.event(kindRunStarted, levelInfo, runStartedMeta{
 		OpeningName: o.Name, Params: r.p.Params, Nodes: r.m.g.ids,
 	}, "%s: %s", o.Name, plural(len(o.Nodes), "node"))
 }
 
-// recordAttempt notes that an attempt begins, and why if it is not the first.
+// recordAttempt notes that an attempt begins.
 func (r *runner) recordAttempt(a *attempt) {
-	rec := nodeStartedRecord{
+	r.record(kindNodeStarted, nodeStartedRecord{
 		TraceID: r.ids.trace, Node: a.req.Node, Agent: a.req.Ref, Attempt: a.req.Attempt,
-	}
-	if n := &r.m.nodes[a.node]; n.attempt > 1 {
-		rec.After = &failedAttempt{Status: n.status, Error: n.err}
-	}
-	r.record(kindNodeStarted, rec)
+		TSMillis: a.begun.UnixMilli(),
+	})
 	r.event(kindNodeStarted, levelInfo, nodeStartedMeta{
 		Node: a.req.Node, Agent: a.req.Ref, Attempt: a.req.Attempt,
 	}, "%s: attempt %d of %s", a.req.Node, a.req.Attempt, a.req.Ref)
@@ -89,9 +92,10 @@ func (r *runner) settled(i int) {
 		n.warned = lastWarning(a.resp.Tape)
 		rec.DurationMS = a.took.Milliseconds()
 		rec.Outputs, rec.OutputHash = a.resp.Ports, outputHash(a.resp.Ports)
-		rec.Digest, rec.Usage, rec.Budget = a.resp.Digest, &a.resp.Usage, &a.req.Budget
-		rec.Caps, rec.ReusedFrom = a.resp.Caps, a.reused
-		rec.Hostcalls, rec.TapeCut = a.resp.Tape, a.resp.TapeCut
+		rec.ReusedFrom = a.reused
+		if !a.recorded {
+			rec.attemptRecord = r.recordOf(a)
+		}
 	}
 	r.record(kindNodeFinished, rec)
 	r.event(kindNodeFinished, status.level(), nodeFinishedMeta{
@@ -99,6 +103,20 @@ func (r *runner) settled(i int) {
 		OutputsHash: rec.OutputHash, Usage: rec.Usage, Error: n.err, Reason: rec.Reason,
 		ReusedFrom: rec.ReusedFrom,
 	}, "%s", r.sentence(i))
+}
+
+// recordOf is what the records of the end of an attempt have in common.
+func (r *runner) recordOf(a *attempt) attemptRecord {
+	rec := attemptRecord{
+		AttemptStatus: a.resp.Status, ExitCode: a.resp.ExitCode, Micros: a.resp.Micros,
+		Digest: a.resp.Digest, Caps: a.resp.Caps, Usage: &a.resp.Usage, Budget: &a.req.Budget,
+		Hostcalls: a.resp.Tape, TapeCut: a.resp.TapeCut, Ladder: r.ladder[r.told:],
+	}
+	if a.resp.Nested != nil {
+		rec.NestedRun = a.resp.Nested.TraceID
+	}
+	r.told = len(r.ladder)
+	return rec
 }
 
 // lastWarning is what an agent logged last as a warning or an error. It is taken
@@ -156,7 +174,7 @@ func (r *runner) finish(ctx context.Context) (*Report, error) {
 		Reason: rep.Reason, DurationMS: rep.DurationMS, Nodes: counts, Usage: rep.Usage,
 		Artifacts: rep.Artifacts, FinalHash: rep.Trace.FinalHash,
 	})
-	r.record(kindRunTrace, rep.Trace)
+	r.record(kindRunTrace, rep.Trace.record(r.told))
 	end := func() {
 		r.event(kindRunFinished, rep.Status.level(), runFinishedMeta{
 			Status: rep.Status, Success: rep.Success, Reason: rep.Reason, DurationMS: rep.DurationMS,
@@ -274,7 +292,7 @@ func (a *attempt) trace() *Attempt {
 		Attempt: a.req.Attempt, Status: a.resp.Status, With: a.req.With, Inputs: a.req.Inputs,
 		Outputs: a.resp.Ports, OutputHash: outputHash(a.resp.Ports), Error: a.resp.Error,
 		ExitCode: a.resp.ExitCode, Digest: a.resp.Digest, Caps: a.resp.Caps,
-		TSMillis: a.begun.UnixMilli(), Micros: a.resp.Micros,
+		TSMillis: a.begun.UnixMilli(), Micros: a.resp.Micros, Nested: a.resp.Nested,
 		Usage: a.resp.Usage, Budget: a.req.Budget, Hostcalls: a.resp.Tape, TapeCut: a.resp.TapeCut,
 		ReusedFrom: a.reused,
 	}

@@ -108,7 +108,10 @@ func checkShape(data []byte) error {
 
 // check holds the parts of a trace against each other and brings the values in it
 // into canonical form.
-func (t *Trace) check() error {
+func (t *Trace) check() error { return t.checkAt(0) }
+
+// checkAt is check for a trace that is depth deep in others.
+func (t *Trace) checkAt(depth int) error {
 	if _, err := t.TraceUUID(); err != nil {
 		return err
 	}
@@ -137,7 +140,7 @@ func (t *Trace) check() error {
 		return fmt.Errorf("it has %d nodes, its opening %d", len(t.Nodes), len(o.Nodes))
 	}
 	for i := range t.Nodes {
-		if err := t.Nodes[i].check(o.Nodes[i], t.Redacted); err != nil {
+		if err := t.Nodes[i].check(o.Nodes[i], t.Redacted, depth); err != nil {
 			return fmt.Errorf("node %s: %w", quote(t.Nodes[i].NodeID), err)
 		}
 	}
@@ -148,7 +151,7 @@ func (t *Trace) check() error {
 }
 
 // check holds a node against the same node of the opening.
-func (n *TraceNode) check(node Node, redacted bool) error {
+func (n *TraceNode) check(node Node, redacted bool, depth int) error {
 	if n.NodeID != node.ID || n.Agent != node.Ref() {
 		return fmt.Errorf("the opening has %s with agent %s here", quote(node.ID), quote(node.Ref()))
 	}
@@ -167,13 +170,13 @@ func (n *TraceNode) check(node Node, redacted bool) error {
 	if n.State.State == Succeeded && a.Status != rmp.StatusOK {
 		return errors.New("it succeeded, but its final_attempt did not")
 	}
-	return nil
+	return a.checkNested(n.Agent, depth)
 }
 
 // check looks at what went into an attempt and what came out of it. The hash of
 // redacted outputs is that of the originals.
 func (a *Attempt) check(redacted bool) error {
-	if a.Attempt < 1 || a.Attempt > maxAttempts {
+	if a.Attempt < 1 || a.Attempt > maxLostAttempts {
 		return fmt.Errorf("there is no attempt %d", a.Attempt)
 	}
 	known := []string{rmp.StatusOK, rmp.StatusFailed, rmp.StatusTimeout, rmp.StatusCancelled}

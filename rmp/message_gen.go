@@ -161,47 +161,71 @@ func (z *ActionDecision) Msgsize() (s int) {
 // MarshalMsg implements msgp.Marshaler
 func (z *ActionRequest) MarshalMsg(b []byte) (o []byte, err error) {
 	o = msgp.Require(b, z.Msgsize())
-	// map header, size 12
-	// string "op"
-	o = append(o, 0x8c, 0xa2, 0x6f, 0x70)
-	o = msgp.AppendString(o, z.Op)
-	// string "action_id"
-	o = append(o, 0xa9, 0x61, 0x63, 0x74, 0x69, 0x6f, 0x6e, 0x5f, 0x69, 0x64)
-	o = msgp.AppendString(o, z.ActionID)
-	// string "trace_id"
-	o = append(o, 0xa8, 0x74, 0x72, 0x61, 0x63, 0x65, 0x5f, 0x69, 0x64)
-	o = msgp.AppendString(o, z.TraceID)
-	// string "opening_id"
-	o = append(o, 0xaa, 0x6f, 0x70, 0x65, 0x6e, 0x69, 0x6e, 0x67, 0x5f, 0x69, 0x64)
-	o = msgp.AppendString(o, z.OpeningID)
-	// string "node"
-	o = append(o, 0xa4, 0x6e, 0x6f, 0x64, 0x65)
-	o = msgp.AppendString(o, z.Node)
-	// string "agent"
-	o = append(o, 0xa5, 0x61, 0x67, 0x65, 0x6e, 0x74)
-	o = msgp.AppendString(o, z.Agent)
-	// string "attempt"
-	o = append(o, 0xa7, 0x61, 0x74, 0x74, 0x65, 0x6d, 0x70, 0x74)
-	o = msgp.AppendUint32(o, z.Attempt)
-	// string "kind"
-	o = append(o, 0xa4, 0x6b, 0x69, 0x6e, 0x64)
-	o = msgp.AppendString(o, z.Kind)
-	// string "summary"
-	o = append(o, 0xa7, 0x73, 0x75, 0x6d, 0x6d, 0x61, 0x72, 0x79)
-	o = msgp.AppendString(o, z.Summary)
-	// string "details"
-	o = append(o, 0xa7, 0x64, 0x65, 0x74, 0x61, 0x69, 0x6c, 0x73)
-	o, err = z.Details.MarshalMsg(o)
-	if err != nil {
-		err = msgp.WrapError(err, "Details")
-		return
+	// check for omitted fields
+	zb0001Len := uint32(13)
+	var zb0001Mask uint16 /* 13 bits */
+	_ = zb0001Mask
+	if z.Outer == nil {
+		zb0001Len--
+		zb0001Mask |= 0x1000
 	}
-	// string "digest"
-	o = append(o, 0xa6, 0x64, 0x69, 0x67, 0x65, 0x73, 0x74)
-	o = msgp.AppendString(o, z.Digest)
-	// string "expires_at_ms"
-	o = append(o, 0xad, 0x65, 0x78, 0x70, 0x69, 0x72, 0x65, 0x73, 0x5f, 0x61, 0x74, 0x5f, 0x6d, 0x73)
-	o = msgp.AppendInt64(o, z.ExpiresAtMS)
+	// variable map header, size zb0001Len
+	o = append(o, 0x80|uint8(zb0001Len))
+
+	// skip if no fields are to be emitted
+	if zb0001Len != 0 {
+		// string "op"
+		o = append(o, 0xa2, 0x6f, 0x70)
+		o = msgp.AppendString(o, z.Op)
+		// string "action_id"
+		o = append(o, 0xa9, 0x61, 0x63, 0x74, 0x69, 0x6f, 0x6e, 0x5f, 0x69, 0x64)
+		o = msgp.AppendString(o, z.ActionID)
+		// string "trace_id"
+		o = append(o, 0xa8, 0x74, 0x72, 0x61, 0x63, 0x65, 0x5f, 0x69, 0x64)
+		o = msgp.AppendString(o, z.TraceID)
+		// string "opening_id"
+		o = append(o, 0xaa, 0x6f, 0x70, 0x65, 0x6e, 0x69, 0x6e, 0x67, 0x5f, 0x69, 0x64)
+		o = msgp.AppendString(o, z.OpeningID)
+		// string "node"
+		o = append(o, 0xa4, 0x6e, 0x6f, 0x64, 0x65)
+		o = msgp.AppendString(o, z.Node)
+		// string "agent"
+		o = append(o, 0xa5, 0x61, 0x67, 0x65, 0x6e, 0x74)
+		o = msgp.AppendString(o, z.Agent)
+		// string "attempt"
+		o = append(o, 0xa7, 0x61, 0x74, 0x74, 0x65, 0x6d, 0x70, 0x74)
+		o = msgp.AppendUint32(o, z.Attempt)
+		// string "kind"
+		o = append(o, 0xa4, 0x6b, 0x69, 0x6e, 0x64)
+		o = msgp.AppendString(o, z.Kind)
+		// string "summary"
+		o = append(o, 0xa7, 0x73, 0x75, 0x6d, 0x6d, 0x61, 0x72, 0x79)
+		o = msgp.AppendString(o, z.Summary)
+		// string "details"
+		o = append(o, 0xa7, 0x64, 0x65, 0x74, 0x61, 0x69, 0x6c, 0x73)
+		o, err = z.Details.MarshalMsg(o)
+		if err != nil {
+			err = msgp.WrapError(err, "Details")
+			return
+		}
+		// string "digest"
+		o = append(o, 0xa6, 0x64, 0x69, 0x67, 0x65, 0x73, 0x74)
+		o = msgp.AppendString(o, z.Digest)
+		// string "expires_at_ms"
+		o = append(o, 0xad, 0x65, 0x78, 0x70, 0x69, 0x72, 0x65, 0x73, 0x5f, 0x61, 0x74, 0x5f, 0x6d, 0x73)
+		o = msgp.AppendInt64(o, z.ExpiresAtMS)
+		if (zb0001Mask & 0x1000) == 0 { // if not omitted
+			// string "outer"
+			o = append(o, 0xa5, 0x6f, 0x75, 0x74, 0x65, 0x72)
+			o = msgp.AppendArrayHeader(o, uint32(len(z.Outer)))
+			if uint32(len(z.Outer)) > zdc5d9100limitArrays {
+				return nil, msgp.ErrLimitExceeded
+			}
+			for za0001 := range z.Outer {
+				o = msgp.AppendString(o, z.Outer[za0001])
+			}
+		}
+	}
 	return
 }
 
@@ -360,6 +384,34 @@ func (z *ActionRequest) UnmarshalMsg(bts []byte) (o []byte, err error) {
 				err = msgp.WrapError(err, "ExpiresAtMS")
 				return
 			}
+		case "outer":
+			if zb0001Dup[1]&(1<<4) != 0 {
+				err = msgp.WrapError(msgp.ErrDuplicateEntry, "Outer")
+				return
+			}
+			zb0001Dup[1] |= 1 << 4
+			var zb0002 uint32
+			zb0002, bts, err = msgp.ReadArrayHeaderBytes(bts)
+			if err != nil {
+				err = msgp.WrapError(err, "Outer")
+				return
+			}
+			if zb0002 > zdc5d9100limitArrays {
+				err = msgp.ErrLimitExceeded
+				return
+			}
+			if cap(z.Outer) >= int(zb0002) {
+				z.Outer = (z.Outer)[:zb0002]
+			} else {
+				z.Outer = make([]string, zb0002)
+			}
+			for za0001 := range z.Outer {
+				z.Outer[za0001], bts, err = msgp.ReadStringBytes(bts)
+				if err != nil {
+					err = msgp.WrapError(err, "Outer", za0001)
+					return
+				}
+			}
 		default:
 			bts, err = msgp.Skip(bts)
 			if err != nil {
@@ -374,7 +426,10 @@ func (z *ActionRequest) UnmarshalMsg(bts []byte) (o []byte, err error) {
 
 // Msgsize returns an upper bound estimate of the number of bytes occupied by the serialized message
 func (z *ActionRequest) Msgsize() (s int) {
-	s = 1 + 3 + msgp.StringPrefixSize + len(z.Op) + 10 + msgp.StringPrefixSize + len(z.ActionID) + 9 + msgp.StringPrefixSize + len(z.TraceID) + 11 + msgp.StringPrefixSize + len(z.OpeningID) + 5 + msgp.StringPrefixSize + len(z.Node) + 6 + msgp.StringPrefixSize + len(z.Agent) + 8 + msgp.Uint32Size + 5 + msgp.StringPrefixSize + len(z.Kind) + 8 + msgp.StringPrefixSize + len(z.Summary) + 8 + z.Details.Msgsize() + 7 + msgp.StringPrefixSize + len(z.Digest) + 14 + msgp.Int64Size
+	s = 1 + 3 + msgp.StringPrefixSize + len(z.Op) + 10 + msgp.StringPrefixSize + len(z.ActionID) + 9 + msgp.StringPrefixSize + len(z.TraceID) + 11 + msgp.StringPrefixSize + len(z.OpeningID) + 5 + msgp.StringPrefixSize + len(z.Node) + 6 + msgp.StringPrefixSize + len(z.Agent) + 8 + msgp.Uint32Size + 5 + msgp.StringPrefixSize + len(z.Kind) + 8 + msgp.StringPrefixSize + len(z.Summary) + 8 + z.Details.Msgsize() + 7 + msgp.StringPrefixSize + len(z.Digest) + 14 + msgp.Int64Size + 6 + msgp.ArrayHeaderSize
+	for za0001 := range z.Outer {
+		s += msgp.StringPrefixSize + len(z.Outer[za0001])
+	}
 	return
 }
 
@@ -651,8 +706,8 @@ func (z *AgentLog) Msgsize() (s int) {
 func (z *AgentRequest) MarshalMsg(b []byte) (o []byte, err error) {
 	o = msgp.Require(b, z.Msgsize())
 	// check for omitted fields
-	zb0001Len := uint32(14)
-	var zb0001Mask uint16 /* 14 bits */
+	zb0001Len := uint32(16)
+	var zb0001Mask uint16 /* 16 bits */
 	_ = zb0001Mask
 	if z.Digest == "" {
 		zb0001Len--
@@ -662,8 +717,16 @@ func (z *AgentRequest) MarshalMsg(b []byte) (o []byte, err error) {
 		zb0001Len--
 		zb0001Mask |= 0x2000
 	}
+	if z.Decision == nil {
+		zb0001Len--
+		zb0001Mask |= 0x4000
+	}
+	if z.Outer == nil {
+		zb0001Len--
+		zb0001Mask |= 0x8000
+	}
 	// variable map header, size zb0001Len
-	o = append(o, 0x80|uint8(zb0001Len))
+	o = msgp.AppendMapHeader(o, zb0001Len)
 
 	// skip if no fields are to be emitted
 	if zb0001Len != 0 {
@@ -745,6 +808,34 @@ func (z *AgentRequest) MarshalMsg(b []byte) (o []byte, err error) {
 				o, err = z.Tape[za0001].MarshalMsg(o)
 				if err != nil {
 					err = msgp.WrapError(err, "Tape", za0001)
+					return
+				}
+			}
+		}
+		if (zb0001Mask & 0x4000) == 0 { // if not omitted
+			// string "decision"
+			o = append(o, 0xa8, 0x64, 0x65, 0x63, 0x69, 0x73, 0x69, 0x6f, 0x6e)
+			if z.Decision == nil {
+				o = msgp.AppendNil(o)
+			} else {
+				o, err = z.Decision.MarshalMsg(o)
+				if err != nil {
+					err = msgp.WrapError(err, "Decision")
+					return
+				}
+			}
+		}
+		if (zb0001Mask & 0x8000) == 0 { // if not omitted
+			// string "outer"
+			o = append(o, 0xa5, 0x6f, 0x75, 0x74, 0x65, 0x72)
+			o = msgp.AppendArrayHeader(o, uint32(len(z.Outer)))
+			if uint32(len(z.Outer)) > zdc5d9100limitArrays {
+				return nil, msgp.ErrLimitExceeded
+			}
+			for za0002 := range z.Outer {
+				o, err = z.Outer[za0002].MarshalMsg(o)
+				if err != nil {
+					err = msgp.WrapError(err, "Outer", za0002)
 					return
 				}
 			}
@@ -1073,6 +1164,56 @@ func (z *AgentRequest) UnmarshalMsg(bts []byte) (o []byte, err error) {
 					return
 				}
 			}
+		case "decision":
+			if zb0001Dup[1]&(1<<6) != 0 {
+				err = msgp.WrapError(msgp.ErrDuplicateEntry, "Decision")
+				return
+			}
+			zb0001Dup[1] |= 1 << 6
+			if msgp.IsNil(bts) {
+				bts, err = msgp.ReadNilBytes(bts)
+				if err != nil {
+					return
+				}
+				z.Decision = nil
+			} else {
+				if z.Decision == nil {
+					z.Decision = new(ActionDecision)
+				}
+				bts, err = z.Decision.UnmarshalMsg(bts)
+				if err != nil {
+					err = msgp.WrapError(err, "Decision")
+					return
+				}
+			}
+		case "outer":
+			if zb0001Dup[1]&(1<<7) != 0 {
+				err = msgp.WrapError(msgp.ErrDuplicateEntry, "Outer")
+				return
+			}
+			zb0001Dup[1] |= 1 << 7
+			var zb0006 uint32
+			zb0006, bts, err = msgp.ReadArrayHeaderBytes(bts)
+			if err != nil {
+				err = msgp.WrapError(err, "Outer")
+				return
+			}
+			if zb0006 > zdc5d9100limitArrays {
+				err = msgp.ErrLimitExceeded
+				return
+			}
+			if cap(z.Outer) >= int(zb0006) {
+				z.Outer = (z.Outer)[:zb0006]
+			} else {
+				z.Outer = make([]OuterNode, zb0006)
+			}
+			for za0002 := range z.Outer {
+				bts, err = z.Outer[za0002].UnmarshalMsg(bts)
+				if err != nil {
+					err = msgp.WrapError(err, "Outer", za0002)
+					return
+				}
+			}
 		default:
 			bts, err = msgp.Skip(bts)
 			if err != nil {
@@ -1087,9 +1228,19 @@ func (z *AgentRequest) UnmarshalMsg(bts []byte) (o []byte, err error) {
 
 // Msgsize returns an upper bound estimate of the number of bytes occupied by the serialized message
 func (z *AgentRequest) Msgsize() (s int) {
-	s = 1 + 4 + msgp.StringPrefixSize + len(z.Ref) + 5 + msgp.StringPrefixSize + len(z.Node) + 8 + msgp.Uint32Size + 9 + msgp.StringPrefixSize + len(z.TraceID) + 11 + msgp.StringPrefixSize + len(z.OpeningID) + 9 + msgp.StringPrefixSize + len(z.ReplyTo) + 7 + msgp.StringPrefixSize + len(z.Digest) + 5 + msgp.BytesPrefixSize + len(z.Seed) + 5 + z.With.Msgsize() + 7 + z.Inputs.Msgsize() + 7 + 1 + 7 + msgp.Int64Size + 4 + msgp.Float64Size + 12 + msgp.Int64Size + 11 + 1 + 7 + msgp.Int64Size + 4 + msgp.Float64Size + 12 + msgp.Int64Size + 5 + msgp.StringPrefixSize + len(z.Mode) + 5 + msgp.ArrayHeaderSize
+	s = 3 + 4 + msgp.StringPrefixSize + len(z.Ref) + 5 + msgp.StringPrefixSize + len(z.Node) + 8 + msgp.Uint32Size + 9 + msgp.StringPrefixSize + len(z.TraceID) + 11 + msgp.StringPrefixSize + len(z.OpeningID) + 9 + msgp.StringPrefixSize + len(z.ReplyTo) + 7 + msgp.StringPrefixSize + len(z.Digest) + 5 + msgp.BytesPrefixSize + len(z.Seed) + 5 + z.With.Msgsize() + 7 + z.Inputs.Msgsize() + 7 + 1 + 7 + msgp.Int64Size + 4 + msgp.Float64Size + 12 + msgp.Int64Size + 11 + 1 + 7 + msgp.Int64Size + 4 + msgp.Float64Size + 12 + msgp.Int64Size + 5 + msgp.StringPrefixSize + len(z.Mode) + 5 + msgp.ArrayHeaderSize
 	for za0001 := range z.Tape {
 		s += z.Tape[za0001].Msgsize()
+	}
+	s += 9
+	if z.Decision == nil {
+		s += msgp.NilSize
+	} else {
+		s += z.Decision.Msgsize()
+	}
+	s += 6 + msgp.ArrayHeaderSize
+	for za0002 := range z.Outer {
+		s += z.Outer[za0002].Msgsize()
 	}
 	return
 }
@@ -1098,8 +1249,8 @@ func (z *AgentRequest) Msgsize() (s int) {
 func (z *AgentResponse) MarshalMsg(b []byte) (o []byte, err error) {
 	o = msgp.Require(b, z.Msgsize())
 	// check for omitted fields
-	zb0001Len := uint32(15)
-	var zb0001Mask uint16 /* 15 bits */
+	zb0001Len := uint32(16)
+	var zb0001Mask uint16 /* 16 bits */
 	_ = zb0001Mask
 	if z.Error == nil {
 		zb0001Len--
@@ -1117,12 +1268,16 @@ func (z *AgentResponse) MarshalMsg(b []byte) (o []byte, err error) {
 		zb0001Len--
 		zb0001Mask |= 0x2000
 	}
-	if z.Diverged == nil {
+	if z.Action == nil {
 		zb0001Len--
 		zb0001Mask |= 0x4000
 	}
+	if z.Diverged == nil {
+		zb0001Len--
+		zb0001Mask |= 0x8000
+	}
 	// variable map header, size zb0001Len
-	o = append(o, 0x80|uint8(zb0001Len))
+	o = msgp.AppendMapHeader(o, zb0001Len)
 
 	// skip if no fields are to be emitted
 	if zb0001Len != 0 {
@@ -1213,6 +1368,19 @@ func (z *AgentResponse) MarshalMsg(b []byte) (o []byte, err error) {
 			o = msgp.AppendBool(o, z.TapeCut)
 		}
 		if (zb0001Mask & 0x4000) == 0 { // if not omitted
+			// string "action"
+			o = append(o, 0xa6, 0x61, 0x63, 0x74, 0x69, 0x6f, 0x6e)
+			if z.Action == nil {
+				o = msgp.AppendNil(o)
+			} else {
+				o, err = z.Action.MarshalMsg(o)
+				if err != nil {
+					err = msgp.WrapError(err, "Action")
+					return
+				}
+			}
+		}
+		if (zb0001Mask & 0x8000) == 0 { // if not omitted
 			// string "diverged"
 			o = append(o, 0xa8, 0x64, 0x69, 0x76, 0x65, 0x72, 0x67, 0x65, 0x64)
 			if z.Diverged == nil {
@@ -1544,12 +1712,34 @@ func (z *AgentResponse) UnmarshalMsg(bts []byte) (o []byte, err error) {
 				err = msgp.WrapError(err, "TapeCut")
 				return
 			}
-		case "diverged":
+		case "action":
 			if zb0001Dup[1]&(1<<6) != 0 {
-				err = msgp.WrapError(msgp.ErrDuplicateEntry, "Diverged")
+				err = msgp.WrapError(msgp.ErrDuplicateEntry, "Action")
 				return
 			}
 			zb0001Dup[1] |= 1 << 6
+			if msgp.IsNil(bts) {
+				bts, err = msgp.ReadNilBytes(bts)
+				if err != nil {
+					return
+				}
+				z.Action = nil
+			} else {
+				if z.Action == nil {
+					z.Action = new(ActionRequest)
+				}
+				bts, err = z.Action.UnmarshalMsg(bts)
+				if err != nil {
+					err = msgp.WrapError(err, "Action")
+					return
+				}
+			}
+		case "diverged":
+			if zb0001Dup[1]&(1<<7) != 0 {
+				err = msgp.WrapError(msgp.ErrDuplicateEntry, "Diverged")
+				return
+			}
+			zb0001Dup[1] |= 1 << 7
 			if msgp.IsNil(bts) {
 				bts, err = msgp.ReadNilBytes(bts)
 				if err != nil {
@@ -1580,7 +1770,7 @@ func (z *AgentResponse) UnmarshalMsg(bts []byte) (o []byte, err error) {
 
 // Msgsize returns an upper bound estimate of the number of bytes occupied by the serialized message
 func (z *AgentResponse) Msgsize() (s int) {
-	s = 1 + 5 + msgp.StringPrefixSize + len(z.Node) + 8 + msgp.Uint32Size + 9 + msgp.StringPrefixSize + len(z.TraceID) + 7 + msgp.StringPrefixSize + len(z.Status) + 6 + z.Ports.Msgsize() + 6
+	s = 3 + 5 + msgp.StringPrefixSize + len(z.Node) + 8 + msgp.Uint32Size + 9 + msgp.StringPrefixSize + len(z.TraceID) + 7 + msgp.StringPrefixSize + len(z.Status) + 6 + z.Ports.Msgsize() + 6
 	if z.Error == nil {
 		s += msgp.NilSize
 	} else {
@@ -1590,7 +1780,13 @@ func (z *AgentResponse) Msgsize() (s int) {
 	for za0001 := range z.Tape {
 		s += z.Tape[za0001].Msgsize()
 	}
-	s += 9 + msgp.BoolSize + 9
+	s += 9 + msgp.BoolSize + 7
+	if z.Action == nil {
+		s += msgp.NilSize
+	} else {
+		s += z.Action.Msgsize()
+	}
+	s += 9
 	if z.Diverged == nil {
 		s += msgp.NilSize
 	} else {
@@ -2597,6 +2793,238 @@ func (z *Meta) UnmarshalMsg(bts []byte) (o []byte, err error) {
 // Msgsize returns an upper bound estimate of the number of bytes occupied by the serialized message
 func (z *Meta) Msgsize() (s int) {
 	s = 1 + 6 + msgp.StringPrefixSize + len(z.Topic) + 5 + msgp.StringPrefixSize + len(z.From) + 3 + msgp.StringPrefixSize + len(z.To) + 4 + msgp.Uint64Size
+	return
+}
+
+// MarshalMsg implements msgp.Marshaler
+func (z *OuterNode) MarshalMsg(b []byte) (o []byte, err error) {
+	o = msgp.Require(b, z.Msgsize())
+	// map header, size 4
+	// string "trace_id"
+	o = append(o, 0x84, 0xa8, 0x74, 0x72, 0x61, 0x63, 0x65, 0x5f, 0x69, 0x64)
+	o = msgp.AppendString(o, z.TraceID)
+	// string "node"
+	o = append(o, 0xa4, 0x6e, 0x6f, 0x64, 0x65)
+	o = msgp.AppendString(o, z.Node)
+	// string "budget"
+	o = append(o, 0xa6, 0x62, 0x75, 0x64, 0x67, 0x65, 0x74)
+	// map header, size 3
+	// string "tokens"
+	o = append(o, 0x83, 0xa6, 0x74, 0x6f, 0x6b, 0x65, 0x6e, 0x73)
+	o = msgp.AppendInt64(o, z.Budget.Tokens)
+	// string "usd"
+	o = append(o, 0xa3, 0x75, 0x73, 0x64)
+	o = msgp.AppendFloat64(o, z.Budget.USD)
+	// string "deadline_ms"
+	o = append(o, 0xab, 0x64, 0x65, 0x61, 0x64, 0x6c, 0x69, 0x6e, 0x65, 0x5f, 0x6d, 0x73)
+	o = msgp.AppendInt64(o, z.Budget.DeadlineMillis)
+	// string "run_budget"
+	o = append(o, 0xaa, 0x72, 0x75, 0x6e, 0x5f, 0x62, 0x75, 0x64, 0x67, 0x65, 0x74)
+	// map header, size 3
+	// string "tokens"
+	o = append(o, 0x83, 0xa6, 0x74, 0x6f, 0x6b, 0x65, 0x6e, 0x73)
+	o = msgp.AppendInt64(o, z.RunBudget.Tokens)
+	// string "usd"
+	o = append(o, 0xa3, 0x75, 0x73, 0x64)
+	o = msgp.AppendFloat64(o, z.RunBudget.USD)
+	// string "deadline_ms"
+	o = append(o, 0xab, 0x64, 0x65, 0x61, 0x64, 0x6c, 0x69, 0x6e, 0x65, 0x5f, 0x6d, 0x73)
+	o = msgp.AppendInt64(o, z.RunBudget.DeadlineMillis)
+	return
+}
+
+// UnmarshalMsg implements msgp.Unmarshaler
+func (z *OuterNode) UnmarshalMsg(bts []byte) (o []byte, err error) {
+	var field []byte
+	_ = field
+	var zb0001 uint32
+	zb0001, bts, err = msgp.ReadMapHeaderBytes(bts)
+	if err != nil {
+		err = msgp.WrapError(err)
+		return
+	}
+	if zb0001 > zdc5d9100limitMaps {
+		err = msgp.ErrLimitExceeded
+		return
+	}
+	var zb0001Dup [1]byte
+	for zb0001 > 0 {
+		zb0001--
+		field, bts, err = msgp.ReadMapKeyZC(bts)
+		if err != nil {
+			err = msgp.WrapError(err)
+			return
+		}
+		switch msgp.UnsafeString(field) {
+		case "trace_id":
+			if zb0001Dup[0]&(1<<0) != 0 {
+				err = msgp.WrapError(msgp.ErrDuplicateEntry, "TraceID")
+				return
+			}
+			zb0001Dup[0] |= 1 << 0
+			z.TraceID, bts, err = msgp.ReadStringBytes(bts)
+			if err != nil {
+				err = msgp.WrapError(err, "TraceID")
+				return
+			}
+		case "node":
+			if zb0001Dup[0]&(1<<1) != 0 {
+				err = msgp.WrapError(msgp.ErrDuplicateEntry, "Node")
+				return
+			}
+			zb0001Dup[0] |= 1 << 1
+			z.Node, bts, err = msgp.ReadStringBytes(bts)
+			if err != nil {
+				err = msgp.WrapError(err, "Node")
+				return
+			}
+		case "budget":
+			if zb0001Dup[0]&(1<<2) != 0 {
+				err = msgp.WrapError(msgp.ErrDuplicateEntry, "Budget")
+				return
+			}
+			zb0001Dup[0] |= 1 << 2
+			var zb0002 uint32
+			zb0002, bts, err = msgp.ReadMapHeaderBytes(bts)
+			if err != nil {
+				err = msgp.WrapError(err, "Budget")
+				return
+			}
+			if zb0002 > zdc5d9100limitMaps {
+				err = msgp.ErrLimitExceeded
+				return
+			}
+			var zb0002Dup [1]byte
+			for zb0002 > 0 {
+				zb0002--
+				field, bts, err = msgp.ReadMapKeyZC(bts)
+				if err != nil {
+					err = msgp.WrapError(err, "Budget")
+					return
+				}
+				switch msgp.UnsafeString(field) {
+				case "tokens":
+					if zb0002Dup[0]&(1<<0) != 0 {
+						err = msgp.WrapError(msgp.ErrDuplicateEntry, "Budget", "Tokens")
+						return
+					}
+					zb0002Dup[0] |= 1 << 0
+					z.Budget.Tokens, bts, err = msgp.ReadInt64Bytes(bts)
+					if err != nil {
+						err = msgp.WrapError(err, "Budget", "Tokens")
+						return
+					}
+				case "usd":
+					if zb0002Dup[0]&(1<<1) != 0 {
+						err = msgp.WrapError(msgp.ErrDuplicateEntry, "Budget", "USD")
+						return
+					}
+					zb0002Dup[0] |= 1 << 1
+					z.Budget.USD, bts, err = msgp.ReadFloat64Bytes(bts)
+					if err != nil {
+						err = msgp.WrapError(err, "Budget", "USD")
+						return
+					}
+				case "deadline_ms":
+					if zb0002Dup[0]&(1<<2) != 0 {
+						err = msgp.WrapError(msgp.ErrDuplicateEntry, "Budget", "DeadlineMillis")
+						return
+					}
+					zb0002Dup[0] |= 1 << 2
+					z.Budget.DeadlineMillis, bts, err = msgp.ReadInt64Bytes(bts)
+					if err != nil {
+						err = msgp.WrapError(err, "Budget", "DeadlineMillis")
+						return
+					}
+				default:
+					bts, err = msgp.Skip(bts)
+					if err != nil {
+						err = msgp.WrapError(err, "Budget")
+						return
+					}
+				}
+			}
+		case "run_budget":
+			if zb0001Dup[0]&(1<<3) != 0 {
+				err = msgp.WrapError(msgp.ErrDuplicateEntry, "RunBudget")
+				return
+			}
+			zb0001Dup[0] |= 1 << 3
+			var zb0003 uint32
+			zb0003, bts, err = msgp.ReadMapHeaderBytes(bts)
+			if err != nil {
+				err = msgp.WrapError(err, "RunBudget")
+				return
+			}
+			if zb0003 > zdc5d9100limitMaps {
+				err = msgp.ErrLimitExceeded
+				return
+			}
+			var zb0003Dup [1]byte
+			for zb0003 > 0 {
+				zb0003--
+				field, bts, err = msgp.ReadMapKeyZC(bts)
+				if err != nil {
+					err = msgp.WrapError(err, "RunBudget")
+					return
+				}
+				switch msgp.UnsafeString(field) {
+				case "tokens":
+					if zb0003Dup[0]&(1<<0) != 0 {
+						err = msgp.WrapError(msgp.ErrDuplicateEntry, "RunBudget", "Tokens")
+						return
+					}
+					zb0003Dup[0] |= 1 << 0
+					z.RunBudget.Tokens, bts, err = msgp.ReadInt64Bytes(bts)
+					if err != nil {
+						err = msgp.WrapError(err, "RunBudget", "Tokens")
+						return
+					}
+				case "usd":
+					if zb0003Dup[0]&(1<<1) != 0 {
+						err = msgp.WrapError(msgp.ErrDuplicateEntry, "RunBudget", "USD")
+						return
+					}
+					zb0003Dup[0] |= 1 << 1
+					z.RunBudget.USD, bts, err = msgp.ReadFloat64Bytes(bts)
+					if err != nil {
+						err = msgp.WrapError(err, "RunBudget", "USD")
+						return
+					}
+				case "deadline_ms":
+					if zb0003Dup[0]&(1<<2) != 0 {
+						err = msgp.WrapError(msgp.ErrDuplicateEntry, "RunBudget", "DeadlineMillis")
+						return
+					}
+					zb0003Dup[0] |= 1 << 2
+					z.RunBudget.DeadlineMillis, bts, err = msgp.ReadInt64Bytes(bts)
+					if err != nil {
+						err = msgp.WrapError(err, "RunBudget", "DeadlineMillis")
+						return
+					}
+				default:
+					bts, err = msgp.Skip(bts)
+					if err != nil {
+						err = msgp.WrapError(err, "RunBudget")
+						return
+					}
+				}
+			}
+		default:
+			bts, err = msgp.Skip(bts)
+			if err != nil {
+				err = msgp.WrapError(err)
+				return
+			}
+		}
+	}
+	o = bts
+	return
+}
+
+// Msgsize returns an upper bound estimate of the number of bytes occupied by the serialized message
+func (z *OuterNode) Msgsize() (s int) {
+	s = 1 + 9 + msgp.StringPrefixSize + len(z.TraceID) + 5 + msgp.StringPrefixSize + len(z.Node) + 7 + 1 + 7 + msgp.Int64Size + 4 + msgp.Float64Size + 12 + msgp.Int64Size + 11 + 1 + 7 + msgp.Int64Size + 4 + msgp.Float64Size + 12 + msgp.Int64Size
 	return
 }
 

@@ -149,7 +149,7 @@ func (c *ciRun) present(t *opening.Trace, out *ciResult) (*opening.Plan, error) 
 	if err != nil {
 		return nil, err
 	}
-	plan, err := opening.Load(name, src, planCatalog{c.catalog}, given)
+	plan, err := opening.Load(name, src, openingCatalog{planCatalog: planCatalog{c.catalog}, dirs: c.openings}, given)
 	var problems opening.Problems
 	if errors.As(err, &problems) && len(problems) > 0 {
 		return nil, errors.New(strings.SplitN(problems.Text(), "\n", 2)[0])

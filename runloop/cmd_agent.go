@@ -21,7 +21,7 @@ func cmdAgent(io *IO) *cli.Command {
 		Subcommands: []*cli.Command{
 			cmdAgentPS(io), cmdAgentStart(io), cmdAgentStop(io), cmdAgentSend(io), cmdAgentRelease(io),
 			cmdAgentList(io), cmdAgentShow(io), cmdAgentGrant(io), explain,
-			cmdAgentKeygen(io), cmdAgentSign(io), cmdAgentVerify(io),
+			cmdAgentScaffold(io), cmdAgentBuild(io), cmdAgentInstall(io), cmdAgentRemove(io), cmdAgentKeygen(io), cmdAgentSign(io), cmdAgentVerify(io),
 		},
 	}
 }
@@ -135,8 +135,16 @@ func (d *desk) grantRef(ref string, yes bool) error {
 	return d.grant(b, yes)
 }
 
-// grant shows what a bundle asks for, asks unless yes, and remembers.
+// grant remembers that a person agrees to what a bundle asks for.
 func (d *desk) grant(b *wasm.Bundle, yes bool) error {
+	if err := d.agree(b, yes); err != nil {
+		return err
+	}
+	return d.remember(b)
+}
+
+// agree shows what a bundle asks for and, unless yes, asks whether it may.
+func (d *desk) agree(b *wasm.Bundle, yes bool) error {
 	r, err := d.policy.Rule(b)
 	if err != nil {
 		return agentExit(err)
@@ -151,7 +159,7 @@ func (d *desk) grant(b *wasm.Bundle, yes bool) error {
 			return exitErrorf(exitDeclined, "not granted")
 		}
 	}
-	return d.remember(b)
+	return nil
 }
 
 // showAsk says what a person is about to agree to.
@@ -162,6 +170,9 @@ func (d *desk) showAsk(b *wasm.Bundle, r *wasm.Ruling) {
 	}
 	fmt.Fprintf(d.io.Stderr, "agent %s %s from %s (signed: %s) asks %s\n", printable(b.Manifest.Name),
 		printable(b.Manifest.Version), printable(b.Origin), printable(signed), printable(b.Caps.Describe()))
+	if d.catalog.Shadows(b) {
+		fmt.Fprintf(d.io.Stderr, "it takes the place of the agent %s that came with the binary\n", printable(b.Manifest.Name))
+	}
 	if left := r.Caps.Describe(); left != b.Caps.Describe() {
 		fmt.Fprintf(d.io.Stderr, "policies leave it %s\n", printable(left))
 	}

@@ -1,6 +1,8 @@
 package runloop
 
 import (
+	"encoding/json"
+	"errors"
 	"fmt"
 
 	"github.com/urfave/cli/v2"
@@ -10,42 +12,52 @@ import (
 
 func cmdOpening(io *IO) *cli.Command {
 	return &cli.Command{
-		Name: "opening", Usage: "check and see openings",
+		Name: "opening", Usage: "check, see, convert and begin openings",
+		Description: `Examples:
+   rlp opening lint ./my.yaml ./other.opening
+   rlp opening graph compose_email --format mermaid
+   rlp opening convert ./my.yaml --to brace > my.opening
+   rlp opening new weekly_report contact_resolver context_gatherer writer
+
+An opening is a path, a name along openings.search_dirs or built in, or - for stdin.`,
 		Subcommands: []*cli.Command{
-			{
-				Name: "list", Usage: "openings that can be run by name",
-				Action: func(*cli.Context) error { return openingList(io) },
-			},
-			{
-				Name: "lint", Usage: "say all that is wrong with an opening", ArgsUsage: "OPENING",
-				Flags: []cli.Flag{
-					&cli.StringFlag{Name: "errors-format", Value: "table", Usage: "table or json"},
-					&cli.StringFlag{Name: "agents-dir", Usage: "look for agents in `DIR` first"},
-					&cli.StringSliceFlag{Name: "p", Usage: "a parameter, `KEY=VALUE`"},
-				},
-				Action: func(c *cli.Context) error { return openingLint(io, runFlagsOf(c)) },
-			},
-			{
-				Name: "ir", Usage: "print an opening's canonical form", ArgsUsage: "OPENING",
-				Action: func(c *cli.Context) error { return openingIR(io, runFlagsOf(c)) },
-			},
+			cmdOpeningList(io), cmdOpeningLint(io), cmdOpeningIR(io), cmdOpeningGraph(io),
+			cmdOpeningConvert(io), cmdOpeningNew(io),
 		},
 	}
 }
 
-func openingList(io *IO) error {
-	cfg, err := io.config()
-	if err != nil {
-		return err
+func cmdOpeningLint(io *IO) *cli.Command {
+	return &cli.Command{
+		Name: "lint", Usage: "say all that is wrong with openings", ArgsUsage: "OPENING...",
+		Description: `Examples:
+   rlp opening lint compose_email -p recipient="Ada Fern"
+   rlp opening lint openings/*.yaml --json
+
+Every mistake is one line: file:line:col: what, and what to do about it. The exit
+code is 2 when anything is wrong.`,
+		Flags: []cli.Flag{
+			&cli.StringFlag{Name: "errors-format", Value: "table", Usage: "table or json"},
+			jsonFlag(),
+			&cli.StringFlag{Name: "agents-dir", Usage: "look for agents in `DIR` first"},
+			&cli.StringFlag{Name: "openings-dir", Usage: "look for openings in `DIR` first"},
+			&cli.StringSliceFlag{Name: "p", Usage: "a parameter, `KEY=VALUE`"},
+		},
+		Action: func(c *cli.Context) error {
+			return openingLint(io, runFlagsOf(c), c.Args().Slice(), c.Bool("json"))
+		},
 	}
-	for _, name := range openingNames(cfg.Openings.SearchDirs) {
-		fmt.Fprintln(io.Stdout, printable(name))
-	}
-	return nil
 }
 
-func openingLint(io *IO, f *runFlags) error {
-	f.errorsFormat = orText(f.errorsFormat, "table")
+// linted is what was found out about one opening.
+type linted struct {
+	File     string           `json:"file"`
+	OK       bool             `json:"ok"`
+	Problems opening.Problems `json:"problems"`
+}
+
+func openingLint(io *IO, f *runFlags, refs []string, asJSON bool) error {
+	f.extra = false // several are welcome
 	if err := f.check(); err != nil {
 		return err
 	}
@@ -53,40 +65,105 @@ func openingLint(io *IO, f *runFlags) error {
 	if err != nil {
 		return err
 	}
-	o, src, err := io.readOpening(cfg, f)
+	agents, err := io.catalog(cfg, sessionOptions{agentsDir: f.agentsDir})
 	if err != nil {
 		return err
 	}
-	params, err := f.params.read(io, o.Params)
+	results := []linted{}
+	for _, ref := range refs {
+		g := *f
+		g.ref = ref
+		r, err := io.lint(cfg, &g, planCatalog{agents})
+		if err != nil {
+			return err
+		}
+		results = append(results, *r)
+	}
+	return io.showLinted(results, asJSON, f.errorsFormat)
+}
+
+// lint checks one opening; an error means that it could not be checked.
+func (o *IO) lint(cfg *Loaded, f *runFlags, agents planCatalog) (*linted, error) {
+	src, err := o.findSource(cfg, f)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	catalog, err := io.catalog(cfg, sessionOptions{agentsDir: f.agentsDir})
-	if err != nil {
-		return err
+	r := &linted{File: src.name, Problems: opening.Problems{}}
+	parsed, err := opening.Parse(src.name, src.text)
+	var params json.RawMessage
+	if err == nil {
+		if params, err = f.params.read(o, parsed.Params); err != nil {
+			return nil, err
+		}
 	}
-	if _, err := opening.Load(src.name, src.text, planCatalog{catalog}, params); err != nil {
-		return io.showProblems(err, f.errorsFormat)
+	catalog := openingCatalog{planCatalog: agents, dirs: openingDirs(cfg, f, src)}
+	_, err = opening.Load(src.name, src.text, catalog, params)
+	if err != nil && !errors.As(err, &r.Problems) {
+		return nil, err
 	}
-	fmt.Fprintf(io.Stdout, "%s: ok\n", printable(src.name))
+	r.OK = err == nil
+	return r, nil
+}
+
+// showLinted prints what was found out, and fails when anything is wrong.
+func (o *IO) showLinted(results []linted, asJSON bool, format string) error {
+	wrong := false
+	for _, r := range results {
+		wrong = wrong || !r.OK
+		switch {
+		case asJSON:
+		case r.OK:
+			fmt.Fprintf(o.Stdout, "%s: ok\n", printable(r.File))
+		case format == "json":
+			if err := printJSON(o.Stdout, r.Problems); err != nil {
+				return err
+			}
+		default:
+			fmt.Fprint(o.Stderr, printableText(r.Problems.Text()))
+		}
+	}
+	if asJSON {
+		if err := printJSON(o.Stdout, results); err != nil {
+			return err
+		}
+	}
+	if wrong {
+		return &exitError{code: exitUsage, err: errShown}
+	}
 	return nil
 }
 
-func openingIR(io *IO, f *runFlags) error {
+func cmdOpeningIR(io *IO) *cli.Command {
+	return &cli.Command{
+		Name: "ir", Usage: "print an opening's canonical form", ArgsUsage: "OPENING",
+		Description: `Examples:
+   rlp opening ir compose_email
+   rlp opening ir ./my.opening | sha256sum
+
+Both forms of an opening give the same bytes.`,
+		Action: func(c *cli.Context) error {
+			parsed, _, err := parseArg(io, c)
+			if err != nil {
+				return err
+			}
+			_, err = fmt.Fprintf(io.Stdout, "%s\n", parsed.IR())
+			return err
+		},
+	}
+}
+
+// parseArg reads the opening that is a command's only argument.
+func parseArg(io *IO, c *cli.Context) (*opening.Opening, *openingSource, error) {
+	f := runFlagsOf(c)
 	f.errorsFormat = orText(f.errorsFormat, "table")
 	if err := f.check(); err != nil {
-		return err
+		return nil, nil, err
 	}
 	cfg, err := io.config()
 	if err != nil {
-		return err
+		return nil, nil, err
 	}
-	o, _, err := io.readOpening(cfg, f)
-	if err != nil {
-		return err
-	}
-	_, err = fmt.Fprintf(io.Stdout, "%s\n", o.IR())
-	return err
+	return io.readOpening(cfg, f)
 }
 
 func orText(s, fallback string) string {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/google/uuid"
 	"github.com/urfave/cli/v2"
 
 	"github.com/runloop-os/runloop/bus"
@@ -112,11 +113,15 @@ func runCommand(ctx context.Context, io *IO, f *runFlags) error {
 	if err != nil {
 		return err
 	}
-	s, err := openSession(ctx, io, cfg, sessionOptions{agentsDir: f.agentsDir, grants: f.grants})
+	opt := sessionOptions{agentsDir: f.agentsDir, grants: f.grants}
+	if err := io.agreeToRun(cfg, opt, o.Nodes); err != nil {
+		return err
+	}
+	s, err := openSession(ctx, io, cfg, opt)
 	if err != nil {
 		return err
 	}
-	plan, err := opening.Load(src.name, src.text, planCatalog{s.catalog}, params)
+	plan, err := opening.Load(src.name, src.text, s.openings(openingDirs(cfg, f, src)), params)
 	if err != nil {
 		return errors.Join(io.showProblems(err, f.errorsFormat), s.Close())
 	}
@@ -135,19 +140,28 @@ type openingSource struct {
 
 // readOpening finds and parses the opening that the flags name.
 func (o *IO) readOpening(cfg *Loaded, f *runFlags) (*opening.Opening, *openingSource, error) {
+	src, err := o.findSource(cfg, f)
+	if err != nil {
+		return nil, nil, err
+	}
+	parsed, err := opening.Parse(src.name, src.text)
+	if err != nil {
+		return nil, nil, o.showProblems(err, f.errorsFormat)
+	}
+	return parsed, src, nil
+}
+
+// findSource finds the opening that the flags name.
+func (o *IO) findSource(cfg *Loaded, f *runFlags) (*openingSource, error) {
 	dirs := cfg.Openings.SearchDirs
 	if f.openingsDir != "" {
 		dirs = append([]string{f.openingsDir}, dirs...)
 	}
 	name, text, err := findOpening(f.ref, dirs, o.Stdin)
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
-	parsed, err := opening.Parse(name, text)
-	if err != nil {
-		return nil, nil, o.showProblems(err, f.errorsFormat)
-	}
-	return parsed, &openingSource{name, text}, nil
+	return &openingSource{name, text}, nil
 }
 
 // showProblems prints all that is wrong with an opening; other errors stay as
@@ -184,10 +198,7 @@ func (s *session) runPlan(ctx context.Context, plan *opening.Plan, f *runFlags) 
 		return err
 	}
 	defer ui.close()
-	s.host.Warm(ctx, plan.Refs())
-	engine, release := s.engine(view.event)
-	report, err := engine.Run(ctx, plan, opening.RunOptions{Flags: ui.policy.flags(), Fork: f.fork})
-	release()
+	report, err := s.runHere(ctx, plan, view.event, opening.RunOptions{Flags: ui.policy.flags(), Fork: f.fork})
 	if cerr := view.close(report); err == nil {
 		err = cerr
 	}
@@ -205,6 +216,21 @@ func (s *session) runPlan(ctx context.Context, plan *opening.Plan, f *runFlags) 
 		}
 	}
 	return runExit(report, ui.declined(), interrupted())
+}
+
+// runHere carries a plan out in this process, which has the run until it ends.
+func (s *session) runHere(ctx context.Context, plan *opening.Plan, sink func(opening.Event), opt opening.RunOptions) (*opening.Report, error) {
+	opt.TraceID = uuid.New()
+	owner, err := s.owners().take(opt.TraceID)
+	if err != nil {
+		return nil, err
+	}
+	s.host.Warm(ctx, plan.Refs())
+	engine, release := s.engine(sink)
+	defer release()
+	report, err := engine.Run(ctx, plan, opt)
+	owner.release(err == nil)
+	return report, err
 }
 
 // runExit is the error that stands for how a run ended; the user has seen why.

@@ -12,18 +12,46 @@ import (
 // ctrlRequest is the payload of a control request. Fields that an op has no use
 // for are left alone.
 type ctrlRequest struct {
-	Op           string            `json:"op"`
-	ReplyTo      string            `json:"reply_to"`
-	OpeningYAML  string            `json:"opening_yaml"`
-	Source       string            `json:"source"` // what to call the file in problems
-	Params       json.RawMessage   `json:"params"`
-	AgentDigests map[string]string `json:"agent_digests"` // by reference; the plan must have them
-	Flags        ctrlFlags         `json:"flags"`
-	TraceID      string            `json:"trace_id"`
-	Events       bool              `json:"events"`
-	Agents       []string          `json:"agents"`
-	State        string            `json:"state"` // filter of run.list
-	Limit        int               `json:"limit"`
+	Op          string `json:"op"`
+	ReplyTo     string `json:"reply_to"`
+	OpeningYAML string `json:"opening_yaml"`
+	// Openings are those that it uses, by name.
+	Openings     map[string]ctrlOpening `json:"openings,omitempty"`
+	Source       string                 `json:"source"` // what to call the file in problems
+	Params       json.RawMessage        `json:"params"`
+	AgentDigests map[string]string      `json:"agent_digests"` // by reference; the plan must have them
+	Flags        ctrlFlags              `json:"flags"`
+	TraceID      string                 `json:"trace_id"`
+	Events       bool                   `json:"events"`
+	Agents       []string               `json:"agents"`
+	State        string                 `json:"state"` // filter of run.list
+	Limit        int                    `json:"limit"`
+	By           string                 `json:"by"`     // who pauses or resumes
+	Accept       bool                   `json:"accept"` // run.resume: agents that changed
+}
+
+// ctrlOpening is an opening that another uses.
+type ctrlOpening struct {
+	Source string `json:"source"` // what to call the file in problems
+	Text   string `json:"text"`
+}
+
+// openings are the openings that came along.
+func (r *ctrlRequest) openings() map[string]openingSource {
+	out := map[string]openingSource{}
+	for name, o := range r.Openings {
+		out[name] = openingSource{orText(o.Source, name), []byte(o.Text)}
+	}
+	return out
+}
+
+// wireOpenings gives openings as they travel.
+func wireOpenings(along map[string]openingSource) map[string]ctrlOpening {
+	out := map[string]ctrlOpening{}
+	for name, src := range along {
+		out[name] = ctrlOpening{src.name, string(src.text)}
+	}
+	return out
 }
 
 // ctrlFlags change how a run is carried out. Confirm is ask (the default: a
@@ -42,6 +70,7 @@ type ctrlAnswer struct {
 	Code        string            `json:"code,omitempty"`
 	Reason      string            `json:"reason,omitempty"`
 	Problems    opening.Problems  `json:"problems,omitempty"`
+	Node        string            `json:"node,omitempty"` // that run.step started
 	Run         *runState         `json:"run,omitempty"`
 	Runs        []listedRun       `json:"runs,omitempty"`
 	Agents      []describedAgent  `json:"agents,omitempty"`

@@ -152,10 +152,7 @@ func (d *decider) decide(ctx context.Context, req *rmp.ActionRequest) {
 	if err != nil {
 		return
 	}
-	r, ours := d.policy, true
-	if d.of != nil {
-		r, ours = d.of(trace)
-	}
+	r, ours := d.ruling(trace, req.Outer)
 	if !ours {
 		return
 	}
@@ -178,6 +175,21 @@ func (d *decider) instead(f func()) {
 	d.terminal.Lock()
 	defer d.terminal.Unlock()
 	f()
+}
+
+// ruling is how the actions of a run are decided; those of an opening in another
+// run as those of that run. False leaves it to somebody else.
+func (d *decider) ruling(trace rmp.TraceID, outer []string) (*ruling, bool) {
+	if d.of == nil {
+		return d.policy, true
+	}
+	r, ours := d.of(trace)
+	for i := 0; i < len(outer) && !ours; i++ {
+		if id, err := rmp.ParseTraceID(outer[i]); err == nil {
+			r, ours = d.of(id)
+		}
+	}
+	return r, ours
 }
 
 // ask asks the person; nil means that the run was cancelled meanwhile, or the

@@ -86,7 +86,7 @@ func (s *session) open(ctx context.Context, opt sessionOptions) error {
 			return err
 		}
 	}
-	s.bus = bus.New(bus.Config{Codec: rmp.Codec{MaxBody: s.cfg.Bus.Limits.BodyBytes}, Log: opt.log})
+	s.bus = bus.New(bus.Config{Codec: rmp.Codec{MaxBody: uint32(s.cfg.Bus.Limits.BodyBytes)}, Log: opt.log})
 	s.runtime = wasm.NewRuntime(wasm.RuntimeConfig{
 		CacheDir: s.places.cache, KeepReady: opt.keepReady, Warn: s.warn,
 	})
@@ -207,6 +207,7 @@ func (s *session) services(actions wasm.Actions) wasm.Services {
 		Actions:      actions,
 		Secrets:      secretService{s.io.secret},
 		Redactor:     &s.secrets,
+		Effects:      effectJournal{s.store},
 		AuditAllowed: s.cfg.Security.Caps.OnAllow,
 		Now:          time.Now,
 	}
@@ -214,6 +215,11 @@ func (s *session) services(actions wasm.Actions) wasm.Services {
 		out.Audit = auditService(s.store, s.warn)
 	}
 	return out
+}
+
+// openings plans runs with the agents of the session and the openings in dirs.
+func (s *session) openings(dirs []string) openingCatalog {
+	return openingCatalog{planCatalog: planCatalog{s.catalog}, dirs: dirs}
 }
 
 // engine runs openings on the session's bus. sink gets the events of a run;
@@ -224,6 +230,7 @@ func (s *session) engine(sink func(opening.Event)) (e *opening.Engine, release f
 	e = &opening.Engine{
 		Executor: exec, Actions: exec, MaxParallel: s.live.Load().Runtime.MaxParallel,
 		Store:     runStore{s.store},
+		Catalog:   planCatalog{s.catalog},
 		Artifacts: artifactService{s.store, s.places.artifacts},
 		Sink: func(ev opening.Event) {
 			exec.Publish(ev)

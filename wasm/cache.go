@@ -72,8 +72,9 @@ type seal struct {
 	Files map[string]string `json:"files"`
 }
 
-// scanVersion goes up when a scan refuses what it used to accept.
-const scanVersion = 2
+// scanVersion goes up when a scan refuses what it used to accept, and when
+// modules are compiled from another form of them.
+const scanVersion = 3
 
 // open returns the subfolder of a module and its seal, or nil when it has none
 // that counts. The caller has the lock and checks the files against the seal.

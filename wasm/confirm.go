@@ -40,6 +40,10 @@ type pendingAction struct {
 	decision chan rmp.ActionDecision
 }
 
+// parkAfter is how long an attempt stays in its sandbox while it waits. A policy
+// decides at once; a person does not.
+const parkAfter = 250 * time.Millisecond
+
 // NewConfirmer subscribes; Serve brings the decisions in. A request that
 // nobody decides within timeout is denied.
 func NewConfirmer(client *bus.Client, timeout time.Duration) (*Confirmer, error) {
@@ -102,17 +106,17 @@ func (c *Confirmer) Confirm(ctx context.Context, who Caller, a Action) (*Decisio
 	}); err != nil {
 		return nil, errorf(CodeHost, "asking for a decision: %v", err)
 	}
-	return c.wait(ctx, ch, req.Digest)
+	return c.wait(ctx, ch, req, who.MayPark)
 }
 
-// Pending are the actions of a run (trace:<uuid>) that wait for a decision, for
-// a user interface that comes late.
+// Pending are the actions of a run (trace:<uuid>) and of the openings in it that
+// wait for a decision, for a user interface that comes late.
 func (c *Confirmer) Pending(traceID string) []*rmp.ActionRequest {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	var out []*rmp.ActionRequest
 	for _, p := range c.waiting {
-		if p.request.TraceID == traceID {
+		if p.request.TraceID == traceID || slices.Contains(p.request.Outer, traceID) {
 			out = append(out, p.request)
 		}
 	}
@@ -122,16 +126,24 @@ func (c *Confirmer) Pending(traceID string) []*rmp.ActionRequest {
 	return out
 }
 
-func (c *Confirmer) wait(ctx context.Context, ch chan rmp.ActionDecision, digest string) (*Decision, error) {
-	late := time.NewTimer(c.timeout)
+// wait waits for the decision about a request, or only for a while.
+func (c *Confirmer) wait(ctx context.Context, ch chan rmp.ActionDecision, req *rmp.ActionRequest, park bool) (*Decision, error) {
+	patience := c.timeout
+	if park {
+		patience = min(parkAfter, patience)
+	}
+	late := time.NewTimer(patience)
 	defer late.Stop()
 	select {
 	case d := <-ch:
-		if d.Digest != digest {
+		if d.Digest != req.Digest {
 			return &Decision{Rationale: "the decision was about other content", By: "policy:digest"}, nil
 		}
 		return &Decision{Approved: d.Approved, Rationale: d.Rationale, By: d.By}, nil
 	case <-late.C:
+		if park {
+			return nil, &ParkedError{req}
+		}
 		return &Decision{Rationale: "nobody decided in time", By: "timeout"}, nil
 	case <-ctx.Done():
 		return nil, ctx.Err()
@@ -155,8 +167,16 @@ func actionRequest(who Caller, a Action, expires time.Time) (*rmp.ActionRequest,
 		Op: rmp.OpActionRequest, ActionID: hex.EncodeToString(id[:16]),
 		TraceID: who.TraceID, OpeningID: who.OpeningID, Node: who.Node, Agent: who.Agent,
 		Attempt: who.Attempt, Kind: a.Kind, Summary: a.Summary, Details: details,
-		Digest: digest, ExpiresAtMS: expires.UnixMilli(),
+		Digest: digest, ExpiresAtMS: expires.UnixMilli(), Outer: outerTraces(who.Outer),
 	}, nil
+}
+
+func outerTraces(outer []rmp.OuterNode) []string {
+	var traces []string
+	for _, o := range outer {
+		traces = append(traces, o.TraceID)
+	}
+	return traces
 }
 
 func orEmptyObject(v json.RawMessage) json.RawMessage {

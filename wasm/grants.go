@@ -51,6 +51,15 @@ func (g *Grants) Add(b *Bundle, now time.Time) error {
 	return writeFileAtomic(g.path(b), append(src, '\n'))
 }
 
+// Remove forgets the grant of an agent; that there is none is no error.
+func (g *Grants) Remove(agent string) error {
+	err := os.Remove(filepath.Join(g.Dir, agent+".json"))
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return errorf(CodeBundle, "grants: %v", reason(err))
+	}
+	return nil
+}
+
 func (g *Grants) path(b *Bundle) string {
 	return filepath.Join(g.Dir, b.Manifest.Name+".json")
 }

@@ -1,6 +1,7 @@
 package wasm
 
 import (
+	"context"
 	"errors"
 	"io/fs"
 	"os"
@@ -178,4 +179,17 @@ func (p *Policy) now() time.Time {
 		return p.Now()
 	}
 	return time.Now()
+}
+
+// auditEmpty records that an attempt can do nothing, although its bundle asked
+// for something: policies left nothing of that. An agent that asked for
+// nothing misses nothing.
+func (a *attempt) auditEmpty(ctx context.Context) {
+	if a.tape.replay || !a.caps.IsZero() || a.bundle.Caps.IsZero() {
+		return
+	}
+	a.door.audit(ctx, CapAudit{
+		Cap: "caps.empty", Op: "launch", Target: a.bundle.Manifest.Name, Decision: "allow", Severity: "warn",
+		Reason: "policies leave nothing of what it asks for",
+	})
 }

@@ -251,7 +251,7 @@ func (r *Runtime) build(ctx context.Context, binary []byte, digest string, info 
 		return m, loadRefused(err)
 	}
 	m.compiled, err = m.wazero.CompileModule(
-		experimental.WithCompilationWorkers(ctx, runtime.GOMAXPROCS(0)), binary)
+		experimental.WithCompilationWorkers(ctx, runtime.GOMAXPROCS(0)), compactData(binary))
 	if err != nil {
 		return m, loadRefused(err)
 	}

@@ -1,6 +1,7 @@
 package wasm
 
 import (
+	"context"
 	"errors"
 	"os"
 	"path/filepath"
@@ -24,7 +25,7 @@ func testKey(t testing.TB, seed byte) *SigningKey {
 // signedFiles is a bundle, with everything that a bundle can have, signed.
 func signedFiles(t testing.TB, name, version, caps string, key *SigningKey) fstest.MapFS {
 	t.Helper()
-	capsSrc, schema, tools := []byte("[capabilities]\n"+caps), []byte(`{"type":"string"}`), []byte(`{"tools":[]}`)
+	capsSrc, schema, tools := []byte("[capabilities]\n"+caps), []byte(`{"type":"string"}`), []byte(`{"version":1,"tools":[]}`)
 	module := []byte("module " + version)
 	manifest := []byte(`[agent]
 name = "` + name + `"
@@ -343,4 +344,24 @@ func FuzzTrust(f *testing.F) {
 			t.Fatalf("%q was read but cannot be written: %v", src, err)
 		}
 	})
+}
+
+// TestEmptyCapsAreAudited: an agent of which policies leave nothing runs, and
+// the record says so.
+func TestEmptyCapsAreAudited(t *testing.T) {
+	b := mustLoad(t, signedFiles(t, "a", "1.0.0", "time = true", nil), "a")
+	for _, tt := range []struct {
+		caps, asked *Caps
+		want        int
+	}{{&Caps{}, b.Caps, 1}, {b.Caps, b.Caps, 0}, {&Caps{}, &Caps{}, 0}} {
+		var got []CapAudit
+		s := Services{Audit: func(_ context.Context, a CapAudit) { got = append(got, a) }}
+		bundle := *b
+		bundle.Caps = tt.asked
+		a := &attempt{bundle: &bundle, caps: tt.caps, tape: &tape{}, door: &door{services: &s}}
+		a.auditEmpty(t.Context())
+		if len(got) != tt.want || tt.want == 1 && (got[0].Cap != "caps.empty" || got[0].Severity != "warn") {
+			t.Errorf("%+v of %+v: %+v", tt.caps, tt.asked, got)
+		}
+	}
 }
