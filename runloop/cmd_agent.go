@@ -21,7 +21,8 @@ func cmdAgent(io *IO) *cli.Command {
 		Subcommands: []*cli.Command{
 			cmdAgentPS(io), cmdAgentStart(io), cmdAgentStop(io), cmdAgentSend(io), cmdAgentRelease(io),
 			cmdAgentList(io), cmdAgentShow(io), cmdAgentGrant(io), explain,
-			cmdAgentScaffold(io), cmdAgentBuild(io), cmdAgentInstall(io), cmdAgentRemove(io), cmdAgentKeygen(io), cmdAgentSign(io), cmdAgentVerify(io),
+			cmdAgentScaffold(io), cmdAgentBuild(io), cmdAgentInstall(io), cmdAgentRemove(io),
+			cmdAgentKeygen(io), cmdAgentSign(io), cmdAgentVerify(io),
 		},
 	}
 }

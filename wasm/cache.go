@@ -74,7 +74,7 @@ type seal struct {
 
 // scanVersion goes up when a scan refuses what it used to accept, and when
 // modules are compiled from another form of them.
-const scanVersion = 3
+const scanVersion = 4
 
 // folder is where a module is kept. Programs of two versions may use the cache
 // at a time, and must not take the other's files for damaged ones.

@@ -131,7 +131,7 @@ func residentMemory() int64 {
 // its mailbox, the module being loaded, beside starting and ending a process
 // of the same source.
 func BenchmarkResidentSpawn(b *testing.B) {
-	native := nativeProbe(b)
+	native := nativeResident(b)
 	for name, module := range idleGuests(b) {
 		b.Run(name, func(b *testing.B) {
 			r := idleRig(b, module, 1)
@@ -157,7 +157,7 @@ func BenchmarkResidentSpawn(b *testing.B) {
 	}
 }
 
-func nativeProbe(b *testing.B) string {
+func nativeResident(b *testing.B) string {
 	out := filepath.Join(b.TempDir(), "probe")
 	cmd := exec.Command("go", "build", "-trimpath", "-ldflags=-s -w", "-o", out, "./testdata/probe/main.go")
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOFLAGS=")
