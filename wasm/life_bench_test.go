@@ -3,7 +3,6 @@ package wasm
 import (
 	"context"
 	"fmt"
-	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -17,58 +16,6 @@ import (
 func quantile(d []time.Duration, q float64) float64 {
 	s := slices.Sorted(slices.Values(d))
 	return float64(s[min(int(q*float64(len(s))), len(s)-1)].Nanoseconds()) / 1e3
-}
-
-// firstRead notes when a guest reads its input, which is the first that a
-// handler does.
-type firstRead struct {
-	at time.Time
-}
-
-func (r *firstRead) Read([]byte) (int, error) {
-	if r.at.IsZero() {
-		r.at = time.Now()
-	}
-	return 0, io.EOF
-}
-
-// BenchmarkActivation is the time from wanting a reactor until its handler
-// runs, out of the pool, beside a function that is called over a channel.
-func BenchmarkActivation(b *testing.B) {
-	module := probeModule(b, LifeReactor)
-	m, err := testRuntime().Load(context.Background(), module, hexSum(module))
-	if err != nil {
-		b.Fatal(err)
-	}
-	calls, done := make(chan func()), make(chan struct{})
-	defer close(calls)
-	go func() {
-		for f := range calls {
-			f()
-			done <- struct{}{}
-		}
-	}()
-	args := []string{"probe"}
-	var ours, channel []time.Duration
-	for b.Loop() {
-		b.StopTimer()
-		spare := &guest{args: args, memory: 64 << 20}
-		m.fill(context.Background(), m.pool(spare), spare)
-		in := &firstRead{}
-		g := newInitGuest(args, 64<<20)
-		g.stdin = in
-		b.StartTimer()
-		began := time.Now()
-		m.run(context.Background(), g, 0)
-		ours = append(ours, in.at.Sub(began))
-		began = time.Now()
-		calls <- func() {}
-		<-done
-		channel = append(channel, time.Since(began))
-	}
-	b.ReportMetric(quantile(ours, 0.5), "µs-p50")
-	b.ReportMetric(quantile(ours, 0.99), "µs-p99")
-	b.ReportMetric(quantile(channel, 0.5), "channel-µs-p50")
 }
 
 // idleGuests are modules that wait at their mailbox: one in Go, and one in C.
