@@ -180,7 +180,7 @@ func (x *nestedRun) plan() (*Plan, error) {
 	if x.e.Catalog != nil {
 		cat = plannedCatalog{x.e.Catalog, x.outer.Openings}
 	}
-	p, err := NewPlan(x.o, cat, params)
+	p, err := newPlanIn(x.o, cat, params, x.outer.confirm)
 	if err != nil {
 		return nil, err
 	}
