@@ -16,7 +16,7 @@ func cmdStatus(io *IO) *cli.Command {
 		Description: `It exits with 3 when no daemon answers. Examples:
    rlp status
    rlp status --json`,
-		Flags: []cli.Flag{jsonFlag()},
+		Flags:  []cli.Flag{jsonFlag()},
 		Action: func(c *cli.Context) error { return statusCommand(c.Context, io, c.Bool("json")) },
 	}
 }
