@@ -167,7 +167,7 @@ func (r *runner) reuse(a *attempt) bool {
 // forkedFrom names the run that this one comes from, "" for none.
 func (r *runner) forkedFrom() string {
 	if r.fork == nil {
-		return ""
+		return r.source
 	}
 	return r.fork.Source.TraceID
 }

@@ -140,6 +140,29 @@ func (s *TraceState) UnmarshalJSON(raw []byte) error {
 	return nil
 }
 
+// traceRecord is the record of a trace: what does not follow from the records
+// before it. What went into the nodes and came out of them is in their own.
+type traceRecord struct {
+	TraceID       string     `json:"trace_id"`
+	OpeningIRHash string     `json:"opening_ir_hash"`
+	Ladder        []Crossing `json:"ladder"` // those that no record before has
+	LadderCut     bool       `json:"ladder_cut,omitempty"`
+	FinalHash     string     `json:"final_hash"`
+	Status        Status     `json:"status"`
+	Success       bool       `json:"success"`
+	Reason        string     `json:"reason,omitempty"`
+}
+
+// record gives the record of the trace, of whose ladder the first told rungs are
+// on record already.
+func (t *Trace) record(told int) traceRecord {
+	return traceRecord{
+		TraceID: t.TraceID, OpeningIRHash: t.OpeningIRHash, Ladder: t.Ladder[told:],
+		LadderCut: t.LadderCut, FinalHash: t.FinalHash,
+		Status: t.Status, Success: t.Success, Reason: t.Reason,
+	}
+}
+
 // finalHash names the result of a run: the BLAKE3 of the canonical JSON of a
 // list with one [node id, state, output hash] for each node in the order of
 // the file, where the state is its bare name and the hash is "" for a node

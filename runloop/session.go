@@ -206,6 +206,7 @@ func (s *session) services(actions wasm.Actions) wasm.Services {
 		Actions:      actions,
 		Secrets:      secretService{s.io.secret},
 		Redactor:     &s.secrets,
+		Effects:      effectJournal{s.store},
 		AuditAllowed: s.cfg.Security.Caps.OnAllow,
 		Now:          time.Now,
 	}

@@ -310,6 +310,14 @@ func TestTapeThatIsTooLong(t *testing.T) {
 	}
 }
 
+// inSandbox asks for attempts that cannot be parked.
+type inSandbox struct{ *Confirmer }
+
+func (s inSandbox) Confirm(ctx context.Context, c Caller, a Action) (*Decision, error) {
+	c.MayPark = false
+	return s.Confirmer.Confirm(ctx, c, a)
+}
+
 func TestWaitingForAPersonCostsNoTime(t *testing.T) {
 	b := bus.New(bus.Config{})
 	defer b.Close()
@@ -331,7 +339,7 @@ func TestWaitingForAPersonCostsNoTime(t *testing.T) {
 
 	f := &fakeBackend{}
 	s := f.services()
-	s.Actions = confirmer
+	s.Actions = inSandbox{confirmer}
 	r := probeRig(t, LifeReactor, "", s)
 	for kind, want := range map[string]string{
 		"send":   `[{"approved":true,"by":"user","rationale":"fine"}]`,

@@ -238,7 +238,9 @@ func (d *door) confirm(ctx context.Context, op string, a Action) (*Decision, err
 	}
 	d.watch.pause()
 	defer d.watch.resume()
-	return d.services.Actions.Confirm(ctx, d.caller, a)
+	who := d.caller
+	who.MayPark = d.mayPark()
+	return d.services.Actions.Confirm(ctx, who, a)
 }
 
 func doArtifactSave(ctx context.Context, d *door, args []byte) (any, error) {

@@ -46,6 +46,9 @@ type Caller struct {
 	Caps       *Caps
 	Budget     rmp.Budget
 	RunBudget  rmp.Budget
+	// MayPark, in a request for confirmation, says that the attempt can leave
+	// its sandbox while it waits: see [ParkedError].
+	MayPark bool
 	// Outer are the nodes that the run is an opening of, see rmp.AgentRequest.
 	Outer []rmp.OuterNode
 }
@@ -170,7 +173,8 @@ type SavedArtifact struct {
 	EventID    int64  `json:"event_id"`
 }
 
-// Actions asks a person, or the policy that stands for one.
+// Actions asks a person, or the policy that stands for one. An answer that takes
+// long may be a [ParkedError], if the caller may be parked.
 type Actions interface {
 	Confirm(context.Context, Caller, Action) (*Decision, error)
 }
