@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"net/url"
 	"os"
+	"path/filepath"
 
 	sqlite3 "github.com/mattn/go-sqlite3"
 )
@@ -34,7 +35,16 @@ func Peek(ctx context.Context, opts Options, kind, trace string) (*Event, error)
 		return nil, fmt.Errorf("%s of %s: %w", kind, trace, ErrNotFound)
 	}
 	ev := scanEvent(row)
-	return &ev, nil
+	ev.Payload, err = blobsBeside(c.path, opts).whole(ev.Payload)
+	return &ev, err
+}
+
+// blobsBeside is where the values are that a ledger refers to.
+func blobsBeside(ledger string, opts Options) blobStore {
+	if paths, err := opts.paths(); err == nil {
+		return paths.blobs()
+	}
+	return Options{Dir: filepath.Dir(ledger)}.blobs()
 }
 
 // openPeek opens the ledger so that nothing is written.

@@ -55,6 +55,10 @@ func PeekRun(ctx context.Context, opts Options, trace string) ([]Event, error) {
 	var out []Event
 	err = c.each(ctx, sql, args, func(v []driver.Value) error {
 		e := scanEvent(v)
+		var err error
+		if e.Payload, err = blobsBeside(c.path, opts).whole(e.Payload); err != nil {
+			return err
+		}
 		if e.Actor == actorSystem {
 			out = append(out, e)
 		}

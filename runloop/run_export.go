@@ -73,7 +73,7 @@ func eventsOfRuns(ctx context.Context, store *pog.Store, traces []string) ([]pog
 func eventsOfRun(ctx context.Context, store *pog.Store, trace string) ([]pog.Event, error) {
 	var all []pog.Event
 	for after := int64(0); ; {
-		some, err := store.Events(ctx, pog.AllReader(), pog.Filter{Entity: trace, AfterID: after})
+		some, err := store.Events(ctx, pog.AllReader(), pog.Filter{Entity: trace, AfterID: after, Stored: true})
 		if err != nil || len(some) == 0 {
 			return all, err
 		}
