@@ -15,7 +15,7 @@ APPLETS := runloopd rlp agtop
 GUEST   := $(wildcard agents/crew/*.go wasm/guest/*.go)
 BUNDLES := $(wildcard agents/bundles/*/*)
 
-.PHONY: all agents run test race lint fmt generate golden bench install uninstall clean help FORCE
+.PHONY: all agents run test soak race lint fmt generate golden wasi-std bench install uninstall clean help FORCE
 
 ## all: build bin/runloop and its names
 all: bin/runloop $(APPLETS:%=bin/%)
@@ -54,6 +54,10 @@ race: agents
 golden: agents
 	$(GO) test -tags '$(TAGS)' ./runloop -run TestGoldenRuns -update-runs
 
+## soak: the same, as often and as long as the specification says
+soak: agents
+	RUNLOOP_SOAK=1 $(GO) test -tags '$(TAGS)' -timeout 2h ./...
+
 ## lint: formatting, vet, generated code, modules, import rules
 lint: agents
 	@unformatted=$$(gofmt -l $$(git ls-files '*.go')); \
@@ -70,6 +74,10 @@ fmt:
 ## generate: make the generated code anew
 generate:
 	$(GO) generate ./...
+
+## wasi-std: go's own tests of the standard library under runloop wasi, and under wazero
+wasi-std: all
+	testdata/wasi/std.sh bin/runloop
 
 ## bench: measure, beside references, and print one table
 bench: all

@@ -36,11 +36,12 @@ type Trace struct {
 	Redacted bool `json:"redacted,omitempty"`
 }
 
-// RanAgents gives the digests of the agents that ran, by reference.
+// RanAgents gives the digests of the agents that ran, by reference, those in the
+// runs that nodes were included.
 func (t *Trace) RanAgents() map[string]string {
 	ran := map[string]string{}
-	for _, n := range t.Nodes {
-		if a := n.FinalAttempt; a != nil && a.Digest != "" {
+	for _, n := range t.flatNodes("") {
+		if a := n.FinalAttempt; a != nil && a.Digest != "" && !isNested(n.Agent) {
 			ran[n.Agent] = a.Digest
 		}
 	}

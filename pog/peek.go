@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"net/url"
 	"os"
+	"path/filepath"
 
 	sqlite3 "github.com/mattn/go-sqlite3"
 )
@@ -23,8 +24,8 @@ func Peek(ctx context.Context, opts Options, kind, trace string) (*Event, error)
 		return nil, err
 	}
 	defer c.close()
-	row, err := c.first(selectEvent+` WHERE e.kind = ? AND instr(e.payload_json, ?) > 0
-		ORDER BY e.ts_ms DESC, e.id DESC LIMIT 1`, kind, needleOf(trace))
+	row, err := c.first(selectEvent+` WHERE e.kind = ? AND `+ofTrace+`
+		ORDER BY e.ts_ms DESC, e.id DESC LIMIT 1`, append([]any{kind}, ofTraceArgs(trace)...)...)
 	switch {
 	case err != nil:
 		return nil, storageError("read", c.path, err)
@@ -34,7 +35,16 @@ func Peek(ctx context.Context, opts Options, kind, trace string) (*Event, error)
 		return nil, fmt.Errorf("%s of %s: %w", kind, trace, ErrNotFound)
 	}
 	ev := scanEvent(row)
-	return &ev, nil
+	ev.Payload, err = blobsBeside(c.path, opts).whole(ev.Payload)
+	return &ev, err
+}
+
+// blobsBeside is where the values are that a ledger refers to.
+func blobsBeside(ledger string, opts Options) blobStore {
+	if paths, err := opts.paths(); err == nil {
+		return paths.blobs()
+	}
+	return Options{Dir: filepath.Dir(ledger)}.blobs()
 }
 
 // openPeek opens the ledger so that nothing is written.

@@ -46,7 +46,7 @@ func TestScripts(t *testing.T) {
 			return hasRustTarget(), nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"events": cmdEvents, "bundle": cmdBundle, "crew": cmdCrew, "pick": cmdPick, "model": cmdModel,
+			"events": cmdEvents, "bundle": cmdBundle, "crew": cmdCrew, "pick": cmdPick, "model": cmdModel, "walk": cmdWalk,
 		},
 	})
 }
@@ -172,6 +172,26 @@ func cmdCrew(ts *testscript.TestScript, neg bool, args []string) {
 	_, rest, _ := strings.Cut(string(read(args[1]+"/manifest.toml")), "\nargs = ")
 	writeTestBundle(ts, ts.MkAbs(filepath.Join(args[0], args[1])), args[1], module,
 		string(read(args[1]+"/policy.caps")), "args = "+rest)
+}
+
+// cmdWalk is `walk FILE SECTION`: it runs the sh blocks of a section of a page
+// of docs, as one script that ends at the first failure.
+func cmdWalk(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 2 {
+		ts.Fatalf("usage: walk FILE SECTION")
+	}
+	page, err := os.ReadFile(filepath.Join(root, "docs", args[0]))
+	ts.Check(err)
+	_, section, found := strings.Cut(string(page), "\n## "+args[1]+"\n")
+	section, _, _ = strings.Cut(section, "\n## ")
+	blocks := strings.Split(section, "```sh\n")[1:]
+	if !found || len(blocks) == 0 {
+		ts.Fatalf("docs/%s has no sh blocks in %q", args[0], args[1])
+	}
+	for i := range blocks {
+		blocks[i], _, _ = strings.Cut(blocks[i], "```")
+	}
+	ts.Check(ts.Exec("sh", "-exc", strings.Join(blocks, "\n")))
 }
 
 // cmdPick is `pick VAR FILE PREFIX`: it sets VAR to the first word of FILE that

@@ -73,7 +73,7 @@ type seal struct {
 }
 
 // scanVersion goes up when a scan refuses what it used to accept.
-const scanVersion = 2
+const scanVersion = 3
 
 // open returns the subfolder of a module and its seal, or nil when it has none
 // that counts. The caller has the lock and checks the files against the seal.

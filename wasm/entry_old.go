@@ -167,7 +167,7 @@ func oldTimeNow(ctx context.Context, d *door) int64 {
 		return oldInvalid
 	}
 	c := &oldCall{door: d}
-	call := c.ask(ctx, "time.now", nil)
+	call := c.ask(ctx, "time.now", map[string]any{})
 	var micros int64
 	if call.Err != nil || unmarshalMsgpack(call.OK, &micros) != nil {
 		return int64(min(oldResult(call), oldInvalid))

@@ -69,8 +69,17 @@ func (eof) Read([]byte) (int, error) { return 0, io.EOF }
 // lead here and from here to the guest of the moment.
 type instance struct {
 	mod    api.Module
+	stop   api.MutableGlobal // of its gates; nil where it has none
 	memory *guestMemory
 	cur    *guest
+}
+
+// within calls an export of the guest, which is stopped when ctx ends.
+func (in *instance) within(ctx context.Context, export string, params ...uint64) ([]uint64, error) {
+	if in.stop != nil {
+		defer context.AfterFunc(ctx, func() { in.stop.Set(1 << 31) })()
+	}
+	return in.mod.ExportedFunction(export).Call(ctx, params...)
 }
 
 // close gives everything back. No call may be under way.

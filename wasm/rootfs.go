@@ -260,8 +260,11 @@ func (r *rootFS) rename(src, dst fsSpot, mustDir bool) sys.Errno {
 // Rmdir implements sys.FS.
 func (r *rootFS) Rmdir(p string) sys.Errno {
 	rel, _, errno := r.changes(p)
-	if errno != 0 {
+	switch {
+	case errno != 0:
 		return errno
+	case endsInDot(p): // rmdir(2): the name of a directory, not the directory
+		return sys.EINVAL
 	}
 	return r.remove(rel, unix.AT_REMOVEDIR)
 }
@@ -272,6 +275,8 @@ func (r *rootFS) Unlink(p string) sys.Errno {
 	switch {
 	case errno != 0:
 		return errno
+	case endsInDot(p):
+		return sys.EISDIR
 	case slash: // right only for a directory, and that is not unlinked
 		st, errno := r.stat(p, true)
 		if errno == 0 && st.Mode.IsDir() {

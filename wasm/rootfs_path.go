@@ -40,6 +40,14 @@ func cleanPath(p string) (rel string, slash bool, errno sys.Errno) {
 	return rel, slash && rel != ".", 0
 }
 
+// endsInDot reports whether the last name of a guest's path is "." or "..",
+// which names no entry of a directory.
+func endsInDot(p string) bool {
+	p = strings.TrimRight(p, "/")
+	name := p[strings.LastIndexByte(p, '/')+1:]
+	return name == "." || name == ".."
+}
+
 // splitPath separates the last name of a path from its directory. The path may
 // end in a dot name when it came out of a symbolic link.
 func splitPath(rel string) (dir, name string) {

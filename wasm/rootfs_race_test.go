@@ -12,8 +12,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// raceTime is how long attackers have: half a second in a short run, two
-// otherwise, or what the environment says.
+// raceTime is how long attackers have: half a second in a short run, a minute
+// in a soak, two seconds otherwise, or what the environment says.
 func raceTime(t *testing.T) time.Duration {
 	if s := os.Getenv("RUNLOOP_TEST_RACE"); s != "" {
 		d, err := time.ParseDuration(s)
@@ -25,7 +25,7 @@ func raceTime(t *testing.T) time.Duration {
 	if testing.Short() {
 		return 500 * time.Millisecond
 	}
-	return 2 * time.Second
+	return time.Duration(soak(2, 60)) * time.Second
 }
 
 // raceBox has a jail in which names change between something inside and a

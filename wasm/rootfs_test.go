@@ -529,3 +529,24 @@ func TestMovedDirectory(t *testing.T) {
 		t.Errorf("open: %v", errno)
 	}
 }
+
+// TestRemoveDot: what "." names is a directory, not an entry that could be
+// removed.
+func TestRemoveDot(t *testing.T) {
+	b := newBox(t)
+	r := b.root("jail", true, testQuota())
+	if errno := r.Mkdir("empty", 0o755); errno != 0 {
+		t.Fatal(errno)
+	}
+	for _, p := range []string{"empty/.", "empty/./", "empty/sub/..", "."} {
+		if errno := r.Rmdir(p); errno == 0 {
+			t.Errorf("rmdir %s works", p)
+		}
+		if errno := r.Unlink(p); errno == 0 {
+			t.Errorf("unlink %s works", p)
+		}
+	}
+	if errno := r.Rmdir("empty"); errno != 0 {
+		t.Error(errno)
+	}
+}

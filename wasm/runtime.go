@@ -231,7 +231,7 @@ type Module struct {
 func (r *Runtime) build(ctx context.Context, binary []byte, digest string, info *ModuleInfo, cacheDir string) (*Module, error) {
 	m := &Module{owner: r, digest: digest, info: info, pools: map[string]*pool{}}
 	cfg := wazero.NewRuntimeConfigCompiler().
-		WithCloseOnContextDone(!r.unchecked). // or a guest in a loop could not be stopped
+		WithCloseOnContextDone(false). // gates do that; see gated
 		WithDebugInfoEnabled(false).
 		WithMemoryLimitPages(uint32(r.cfg.Max.MemoryMB) * pagesPerMB)
 	if cacheDir != "" {
@@ -249,6 +249,11 @@ func (r *Runtime) build(ctx context.Context, binary []byte, digest string, info 
 	}
 	if m.life, err = info.Admit(known); err != nil {
 		return m, loadRefused(err)
+	}
+	if !r.unchecked {
+		if binary, err = gated(binary, r.scanLimits()); err != nil {
+			return m, loadRefused(err)
+		}
 	}
 	m.compiled, err = m.wazero.CompileModule(
 		experimental.WithCompilationWorkers(ctx, runtime.GOMAXPROCS(0)), binary)

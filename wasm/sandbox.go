@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"strings"
 
+	"github.com/tetratelabs/wazero/api"
 	"github.com/tetratelabs/wazero/sys"
 )
 
@@ -45,10 +46,10 @@ func (m *Module) run(ctx context.Context, g *guest, inputLen int) ending {
 
 func (in *instance) call(ctx context.Context, life Life, inputLen int) (uint32, error) {
 	if life != LifeReactor {
-		_, err := in.mod.ExportedFunction(exportStart).Call(ctx)
+		_, err := in.within(ctx, exportStart)
 		return 0, err
 	}
-	res, err := in.mod.ExportedFunction(exportHandle).Call(ctx, uint64(uint32(inputLen)))
+	res, err := in.within(ctx, exportHandle, uint64(uint32(inputLen)))
 	if err != nil {
 		return 0, err
 	}
@@ -83,6 +84,13 @@ func (m *Module) instantiate(ctx context.Context, g *guest) (*instance, error) {
 		memory.Release()
 		return nil, err
 	}
+	in.stop, _ = in.mod.ExportedGlobal(gateStop).(api.MutableGlobal)
+	if in.mod.ExportedFunction(gateMain) != nil {
+		if _, err := in.within(ctx, gateMain); err != nil {
+			in.close()
+			return nil, err
+		}
+	}
 	return in, nil
 }
 
@@ -96,7 +104,11 @@ func (m *Module) initialized(ctx context.Context, g *guest) (*instance, error) {
 	if err != nil {
 		return nil, err
 	}
-	if _, err := in.mod.ExportedFunction(exportInitialize).Call(ctx); err != nil {
+	_, err = in.within(ctx, exportInitialize)
+	if err == nil {
+		err = ctx.Err() // it may be stopped already
+	}
+	if err != nil {
 		in.close()
 		return nil, fmt.Errorf("%s: %w", exportInitialize, err)
 	}

@@ -47,6 +47,7 @@ func (s *scanner) function(t scanType) {
 		s.over(at, "bytes of a function", int(size), s.limits.FunctionBytes)
 	}
 	outer := s.enter("function body", size)
+	from := s.pos
 	c := &s.code
 	c.tally = scanTally{}
 	c.frames = append(c.frames[:0], scanFrame{op: opBlock, results: t.results.n})
@@ -54,6 +55,9 @@ func (s *scanner) function(t scanType) {
 	locals := s.localTypes()
 	c.tally.locals = t.params.n + locals
 	s.locals += locals
+	if s.marks != nil {
+		s.marks.bodies = append(s.marks.bodies, gateBody{size: at, locals: from, code: s.pos, end: from + int(size)})
+	}
 	for s.more() && len(c.frames) > 0 {
 		s.instruction()
 	}

@@ -28,8 +28,14 @@ func (s *scanner) control(op byte) {
 	case opUnreachable:
 		s.dead()
 	case opCall:
+		if s.marks != nil {
+			s.marks.last().calls = true
+		}
 		s.call(s.typeOf(s.funcIndex()))
 	case opCallIndirect:
+		if s.marks != nil {
+			s.marks.last().calls = true
+		}
 		s.callIndirect()
 	case opSelectT:
 		s.selectTyped()
@@ -51,6 +57,9 @@ func (s *scanner) open(op byte) {
 	s.push(params)
 	c.tally.linear += workArity * (params + results)
 	if op == opLoop {
+		if s.marks != nil {
+			s.marks.last().loops = append(s.marks.last().loops, s.pos)
+		}
 		c.tally.loopDepth++
 		c.tally.loopDepths += c.tally.loopDepth
 	}

@@ -97,7 +97,7 @@ func TestSpecCorpus(t *testing.T) {
 }
 
 // mutantCount is how many mutants TestMutants makes: 2,000 in a short run,
-// 20,000 otherwise, or what the environment says.
+// 100,000 in a soak, 20,000 otherwise, or what the environment says.
 func mutantCount(t *testing.T) int {
 	if s := os.Getenv("RUNLOOP_TEST_MUTANTS"); s != "" {
 		n, err := strconv.Atoi(s)
@@ -109,7 +109,7 @@ func mutantCount(t *testing.T) int {
 	if testing.Short() {
 		return 2_000
 	}
-	return 20_000
+	return soak(20_000, 100_000)
 }
 
 // TestMutants damages modules of the specification tests at random. Those

@@ -53,6 +53,7 @@ type scanner struct {
 	bodies       int
 	locals       int // of all functions, to bound the name section
 	code         scanCode
+	marks        *gateMarks // nil: nobody wants them
 }
 
 // section reads one section.
