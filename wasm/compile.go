@@ -59,6 +59,13 @@ func (r *Runtime) code(ctx context.Context, binary []byte, digest string) (*code
 	return e.code, e.err
 }
 
+// Compile has the module of a bundle compiled into the cache, so that its first
+// attempt need not wait for that. The error says why a module may not be run.
+func (r *Runtime) Compile(ctx context.Context, b *Bundle) error {
+	_, err := r.code(ctx, b.Module, b.ModuleDigest)
+	return err
+}
+
 // forgetCode lets the next caller try again.
 func (r *Runtime) forgetCode(digest string, e *codeEntry) {
 	r.mu.Lock()
