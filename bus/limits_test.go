@@ -255,7 +255,7 @@ func TestBusyLoop(t *testing.T) {
 // goroutine and no descriptor may be left; goleak checks the former again.
 func TestKills(t *testing.T) {
 	n := 2000
-	if os.Getenv("RUNLOOP_SLOW") != "" {
+	if os.Getenv("RUNLOOP_SOAK") != "" {
 		n = 10_000
 	}
 	b, srv, path := serve(t, bus.Config{}, bus.ServerConfig{MaxConns: 1000, FrameRate: -1})
@@ -307,7 +307,7 @@ func openFiles(t *testing.T) int {
 // or hangs up, and is there afterwards.
 func TestGarbage(t *testing.T) {
 	n := 300
-	if os.Getenv("RUNLOOP_SLOW") != "" {
+	if os.Getenv("RUNLOOP_SOAK") != "" {
 		n = 20_000
 	}
 	_, srv, path := serve(t, bus.Config{}, bus.ServerConfig{MaxConns: 1000})

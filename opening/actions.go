@@ -1,10 +1,13 @@
 package opening
 
 import (
+	"context"
 	"encoding/json"
 	"time"
 
 	"github.com/google/uuid"
+
+	"github.com/runloop-os/runloop/rmp"
 )
 
 // Actions tells of the requests for confirmation that agents make, and of the
@@ -12,6 +15,9 @@ import (
 type Actions interface {
 	// Watch begins to listen for what concerns a run.
 	Watch(trace uuid.UUID) (ActionWatch, error)
+	// Announce publishes a request again whose first announcement nobody may
+	// remember, because it was made by a process that is gone.
+	Announce(ctx context.Context, trace uuid.UUID, req *rmp.ActionRequest) error
 }
 
 // ActionWatch listens for the actions of one run.
@@ -140,10 +146,11 @@ func (r *runner) asked(req *ActionRequest) {
 		return
 	}
 	r.actions.open[req.ID] = &openAction{req, a}
+	a.decision = nil
 	r.record(kindActionRequested, actionRequestedRecord{
 		TraceID: r.ids.trace, ActionID: req.ID, Node: req.Node, Agent: req.Agent,
 		Attempt: req.Attempt, Kind: req.Kind, Summary: req.Summary, Details: req.Details,
-		Digest: req.Digest, ExpiresAtMS: req.ExpiresAt.UnixMilli(),
+		Digest: req.Digest, ExpiresAtMS: req.ExpiresAt.UnixMilli(), Seq: r.seq,
 	})
 	r.event(kindActionRequested, levelWarn, actionRequestedMeta{
 		ActionID: req.ID, Node: req.Node, Agent: req.Agent, Kind: req.Kind,
@@ -196,7 +203,7 @@ func (r *runner) decided(d *ActionDecision) {
 	delete(r.actions.open, d.ID)
 	r.record(kindActionDecided, actionDecidedRecord{
 		TraceID: r.ids.trace, ActionID: d.ID, Node: o.req.Node, Digest: d.Digest,
-		Approved: d.Approved, Rationale: d.Rationale, By: d.By,
+		Approved: d.Approved, Rationale: d.Rationale, By: d.By, Seq: r.seq,
 	})
 	verb, level := "declined", levelWarn
 	if d.Approved {
@@ -206,5 +213,9 @@ func (r *runner) decided(d *ActionDecision) {
 		ActionID: d.ID, Node: o.req.Node, Approved: d.Approved,
 		Rationale: d.Rationale, By: d.By, Digest: d.Digest,
 	}, "%s: %s was %s by %s", o.req.Node, visible(o.req.Kind), verb, visible(d.By))
+	if o.a.decision = d; o.a.parked {
+		r.unpark(o.a, d)
+		return
+	}
 	r.resume(o.a)
 }

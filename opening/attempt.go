@@ -21,12 +21,22 @@ type attempt struct {
 	timeout time.Duration
 	reused  *Reused // it was taken over from another run
 
+	recorded bool   // its end is on record, and its node goes on
+	nested   string // trace id of the run that it was, as far as a record tells
 	// Set when it is launched.
 	cancel context.CancelCauseFunc
 	timer  *time.Timer   // of its timeout and, once it has failed, of the wait for the next
 	due    time.Time     // when timer goes off
 	left   time.Duration // of the timeout, while it waits for a person; else 0
 	asking int           // actions that wait for a person
+
+	// Set while it is parked, or was.
+	parked   bool
+	action   string          // what it waits for
+	decision *ActionDecision // the latest about one of its actions
+	tape     []Hostcall      // so far
+	spent    rmp.Usage       // so far
+	micros   int64           // so far
 }
 
 // newAttempt makes the request for the next attempt of a node.
@@ -36,7 +46,7 @@ func (r *runner) newAttempt(i int) *attempt {
 	runLeft := r.runLeft(now)
 	deadline := a.timeout
 	if runLeft > 0 {
-		deadline = min(deadline, runLeft)
+		deadline = max(min(deadline, runLeft), time.Millisecond)
 	}
 	a.req = &Request{
 		Ref: n.Ref(), Node: n.ID, Attempt: r.m.nodes[i].attempt,
@@ -75,7 +85,7 @@ func (r *runner) runLeft(now time.Time) time.Duration {
 	if ms == 0 {
 		return 0
 	}
-	return max(time.Duration(ms)*time.Millisecond-now.Sub(r.begun), time.Millisecond)
+	return max(time.Duration(ms)*time.Millisecond-r.clock.spentAt(now), time.Millisecond)
 }
 
 // launch runs an attempt in a goroutine that ends with an endedMsg.
@@ -83,10 +93,17 @@ func (r *runner) launch(ctx context.Context, a *attempt) {
 	// Cancelling the run is the loop's business; it stops attempts itself.
 	ctx, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
 	a.cancel = cancel
-	a.timer = time.AfterFunc(a.timeout, func() { cancel(errAttemptTimeout) })
-	a.due = time.Now().Add(a.timeout)
-	if r.stopped != "" {
+	left := a.timeout
+	if a.left > 0 {
+		left, a.left = a.left, 0 // it was parked
+	}
+	a.timer = time.AfterFunc(left, func() { cancel(errAttemptTimeout) })
+	a.due = time.Now().Add(left)
+	switch {
+	case r.stopped != "":
 		cancel(errRunStopped)
+	case r.leaving == leaveNow:
+		cancel(errRunLeft)
 	}
 	r.live++
 	exec := r.executor(a)
@@ -116,11 +133,15 @@ func (o observer) Crossing(c Crossing) { o.r.send(crossingMsg{c}) }
 func (r *runner) ended(msg endedMsg) {
 	a := msg.a
 	r.live--
+	if msg.cause == nil && msg.resp != nil && msg.resp.Status == rmp.StatusParked && r.park(a, msg.resp) {
+		return
+	}
+	if r.leaving == leaveNow && (msg.resp == nil || msg.resp.Status != rmp.StatusOK) {
+		return // for the record it is lost, and the next process runs it again
+	}
 	a.took = r.e.now().Sub(a.begun)
 	a.resp = r.judge(a, msg.resp, msg.cause)
-	r.usage.TokensIn += a.resp.Usage.TokensIn
-	r.usage.TokensOut += a.resp.Usage.TokensOut
-	r.usage.USD += a.resp.Usage.USD
+	r.spend(a)
 	r.actions.forget(a)
 	changes := r.apply(ended{
 		node: a.node, status: a.resp.Status, ports: a.resp.Ports, err: a.resp.Error,
@@ -134,6 +155,21 @@ func (r *runner) ended(msg endedMsg) {
 	}
 }
 
+// spend charges an attempt that has ended to the run. What it spent before it
+// was parked is charged already, but belongs to the attempt as well.
+func (r *runner) spend(a *attempt) {
+	r.usage = addUsage(r.usage, a.resp.Usage)
+	a.resp.Usage = addUsage(a.spent, a.resp.Usage)
+	a.resp.Micros += a.micros
+}
+
+// addUsage adds up what was spent.
+func addUsage(a, b rmp.Usage) rmp.Usage {
+	return rmp.Usage{
+		TokensIn: a.TokensIn + b.TokensIn, TokensOut: a.TokensOut + b.TokensOut, USD: a.USD + b.USD,
+	}
+}
+
 // judge decides how an attempt ended: by what the host says, unless it was
 // stopped from here, and only if what the host says makes sense.
 func (r *runner) judge(a *attempt, resp *Response, cause error) *Response {
@@ -143,7 +179,7 @@ func (r *runner) judge(a *attempt, resp *Response, cause error) *Response {
 	switch {
 	case resp.Status == rmp.StatusOK:
 		return canonicalPorts(resp)
-	case r.stopped != "" && errors.Is(cause, errRunStopped):
+	case r.stopped != "" && (errors.Is(cause, errRunStopped) || resp.Status == rmp.StatusParked):
 		resp.Status = rmp.StatusCancelled
 		resp.Error = &rmp.AgentError{Code: codeCancelled, Message: r.stopReason()}
 	case errors.Is(cause, errAttemptTimeout):
@@ -183,12 +219,22 @@ func canonicalPorts(resp *Response) *Response {
 // retry plans the next attempt of a node.
 func (r *runner) retry(a *attempt) {
 	node := r.p.Opening.Nodes[a.node]
-	delay := node.Retry.wait(r.opt.Seed, node.ID, a.req.Attempt)
+	delay := node.Retry.wait(r.opt.Seed, node.ID, r.m.nodes[a.node].tries)
+	r.record(kindNodeRetry, nodeRetryRecord{
+		TraceID: r.ids.trace, Node: node.ID, Agent: node.Ref(), Attempt: a.req.Attempt,
+		Error: a.resp.Error, DueMS: r.e.now().Add(delay).UnixMilli(), attemptRecord: r.recordOf(a),
+	})
+	a.recorded = true
 	r.event(kindNodeRetry, levelWarn, nodeRetryMeta{
 		Node: node.ID, Attempt: a.req.Attempt, NextAttempt: a.req.Attempt + 1,
 		DelayMS: delay.Milliseconds(), Error: a.resp.Error,
 	}, "%s: attempt %d failed (%s); the next is in %d ms",
 		node.ID, a.req.Attempt, describeError(a.resp.Error), delay.Milliseconds())
+	r.retryIn(a, delay)
+}
+
+// retryIn lets the next attempt of a node wait.
+func (r *runner) retryIn(a *attempt, delay time.Duration) {
 	a.timer = time.AfterFunc(delay, func() { r.send(dueMsg{a.node}) })
 }
 

@@ -2,7 +2,9 @@ package opening
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
+	"strings"
 	"testing"
 
 	"github.com/tinylib/msgp/msgp"
@@ -148,6 +150,49 @@ func BenchmarkLoad(b *testing.B) {
 				}
 			}
 			perNode(b, n)
+		})
+	}
+}
+
+// tenCalls is a tape of ten calls.
+func tenCalls() []Hostcall {
+	var tape []Hostcall
+	for i := range 10 {
+		tape = append(tape, Hostcall{Op: "kb.query", Args: json.RawMessage(`{"sql":"SELECT 1"}`),
+			OK: json.RawMessage(fmt.Sprintf(`{"rows":[[%d]]}`, i))})
+	}
+	return tape
+}
+
+// BenchmarkHistory is what a run leaves on record and what it takes to read it
+// back, for nodes with ten hostcalls each: the largest has 10,000.
+func BenchmarkHistory(b *testing.B) {
+	for _, n := range sizes {
+		b.Run(fmt.Sprint(n), func(b *testing.B) {
+			p := layeredPlan(b, n)
+			acts := map[string]act{}
+			for _, node := range p.Opening.Nodes {
+				acts[node.ID] = func(context.Context, *Request, Observer) *Response {
+					r := ports("out", `"`+strings.Repeat("x", 1000)+`"`, "ok", "true")
+					r.Tape = tenCalls()
+					return r
+				}
+			}
+			r := runPlan(context.Background(), p, &Engine{}, acts)
+			if r.err != nil || !r.rep.Success {
+				b.Fatal(r.err, r.rep.Reason)
+			}
+			size := 0
+			for _, rec := range r.store.records {
+				size += len(rec.Payload)
+			}
+			for b.Loop() {
+				if _, err := ReadRun(r.store.records); err != nil {
+					b.Fatal(err)
+				}
+			}
+			perNode(b, n)
+			b.ReportMetric(float64(size)/float64(n), "bytes/node")
 		})
 	}
 }

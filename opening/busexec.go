@@ -251,6 +251,16 @@ func (a *exchange) answer(m *bus.Msg) *Response {
 	return resp
 }
 
+// Announce implements [Actions].
+func (x *BusExecutor) Announce(ctx context.Context, trace uuid.UUID, req *rmp.ActionRequest) error {
+	left := max(time.Until(time.UnixMilli(req.ExpiresAtMS)), minRequestTTL)
+	return x.client.Send(ctx, &rmp.Message{
+		SchemaID: rmp.CTActionRequest, TraceID: rmp.TraceID(trace), TTLMS: uint64(left.Milliseconds()),
+		Meta:    rmp.Meta{Topic: topicActions, From: "agent:" + req.Agent, To: "user"},
+		Payload: req,
+	})
+}
+
 // Publish puts a run event on the topic of its run. It can be an Engine's Sink;
 // an event that nobody can take is lost, as on any topic.
 func (x *BusExecutor) Publish(ev Event) {

@@ -48,6 +48,8 @@ type RunOptions struct {
 	// Flags are kept with the run as they are, for example that confirmations
 	// were switched off. They must be a JSON map, or nothing.
 	Flags json.RawMessage
+	// Control steers the run while it goes on; nil leaves it alone.
+	Control *Control
 	// Fork takes steps over from an earlier run; nil runs all of them.
 	Fork *Fork
 
@@ -110,7 +112,11 @@ func (e *Engine) Run(ctx context.Context, p *Plan, opt RunOptions) (*Report, err
 			return nil, err
 		}
 	}
-	r := newRunner(e, p, opt)
+	return newRunner(e, p, opt).carryOut(ctx)
+}
+
+// carryOut watches for actions and runs to the end.
+func (r *runner) carryOut(ctx context.Context) (*Report, error) {
 	if err := r.watchActions(); err != nil {
 		return nil, fmt.Errorf("run an opening: %w", err)
 	}

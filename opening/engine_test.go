@@ -91,6 +91,22 @@ func (s *memStore) Append(_ context.Context, records []Record) error {
 	return nil
 }
 
+// Records implements History.
+func (s *memStore) Records(_ context.Context, trace uuid.UUID) ([]Record, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var out []Record
+	for _, r := range s.records {
+		var p struct {
+			TraceID string `json:"trace_id"`
+		}
+		if json.Unmarshal(r.Payload, &p) == nil && p.TraceID == traceName(trace) {
+			out = append(out, r)
+		}
+	}
+	return out, nil
+}
+
 // kinds lists the records as kind, or kind:node status.
 func (s *memStore) kinds() []string {
 	var out []string
@@ -305,8 +321,8 @@ artifacts: {save: [b.out, c.out]}
 			t.Errorf("events\n got %q\nwant %q", got, want)
 		}
 		wantRecords := []string{
-			"run.started", "node.started:a", "node.started:a", "node.finished:a ok", "node.finished:c skipped",
-			"node.started:b", "node.finished:b ok", "run.finished ok", "run.trace ok",
+			"run.started", "node.started:a", "node.retry:a", "node.started:a", "node.finished:a ok",
+			"node.finished:c skipped", "node.started:b", "node.finished:b ok", "run.finished ok", "run.trace ok",
 		}
 		if got := r.store.kinds(); !slices.Equal(got, wantRecords) {
 			t.Errorf("records\n got %q\nwant %q", got, wantRecords)
@@ -508,6 +524,9 @@ func TestDeterminism(t *testing.T) {
 			r.rep.DurationMS = 0
 			for k := range r.rep.Nodes {
 				r.rep.Nodes[k].DurationMS = 0
+				if a := r.rep.Trace.Nodes[k].FinalAttempt; a != nil {
+					a.TSMillis = 0
+				}
 			}
 			got := append(mustJSON(r.rep), mustJSON(r.rep.Trace)...)
 			if first == nil {

@@ -28,9 +28,13 @@ const (
 	kindRunStarted      = "run.started"
 	kindRunFinished     = "run.finished"
 	kindRunTrace        = "run.trace" // a record only
+	kindRunPaused       = "run.paused"
+	kindRunResumed      = "run.resumed"
+	kindRunStopping     = "run.stopping" // a record only
 	kindNodeStarted     = "node.started"
 	kindNodeFinished    = "node.finished"
 	kindNodeRetry       = "node.retry"
+	kindNodeParked      = "node.parked" // a record only
 	kindNodeStdout      = "node.stdout"
 	kindNodeStderr      = "node.stderr"
 	kindActionRequested = "action.requested"
@@ -91,6 +95,12 @@ type runStartedMeta struct {
 	OpeningName string          `json:"opening_name"`
 	Params      json.RawMessage `json:"params"`
 	Nodes       []string        `json:"nodes"`
+}
+
+// runMarkMeta is the meta of run.paused and run.resumed.
+type runMarkMeta struct {
+	Cause string `json:"cause,omitempty"`
+	By    string `json:"by,omitempty"`
 }
 
 // nodeStartedMeta is the meta of node.started.

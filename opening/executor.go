@@ -40,8 +40,9 @@ type Request struct {
 	Inputs    map[string][]json.RawMessage
 	Budget    rmp.Budget
 	RunBudget rmp.Budget
-	Mode      string // rmp.ModeLive or rmp.ModeReplay
+	Mode      string // rmp.ModeLive, rmp.ModeReplay or rmp.ModeResume
 	Tape      []Hostcall
+	Decision  *ActionDecision // of ModeResume: what the attempt was parked for
 	// Outer are the nodes that the run is an opening of, the outermost first.
 	Outer []OuterNode
 }
@@ -61,7 +62,8 @@ type Response struct {
 	Tape     []Hostcall
 	TapeCut  bool // the tape is not whole, so the attempt cannot be replayed
 	Diverged *Divergence
-	Nested   *Trace // of the run that the attempt was, when its node uses an opening
+	Action   *ActionRequest // of StatusParked: what the attempt waits for
+	Nested   *Trace         // of the run that the attempt was, when its node uses an opening
 }
 
 // Hostcall is one recorded call out of the sandbox, in the form of a trace.

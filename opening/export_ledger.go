@@ -185,6 +185,10 @@ func (e *LedgerEvent) hash() string {
 // checkEvents holds what the events say of the run against the bundle.
 func (b *RunBundle) checkEvents() error {
 	redacted := false
+	runs := map[string]*Trace{}
+	for _, t := range b.Trace.runs() {
+		runs[t.TraceID] = t
+	}
 	for _, e := range b.Ledger.Events {
 		redacted = redacted || e.Redacted
 		var p struct {
@@ -195,8 +199,9 @@ func (b *RunBundle) checkEvents() error {
 		if err := json.Unmarshal(e.Payload, &p); err != nil {
 			return fmt.Errorf("event %d: its payload is not a map", e.ID)
 		}
-		if e.Kind == kindRunStarted && (p.TraceID != b.Trace.TraceID || p.OpeningIRHash != b.Trace.OpeningIRHash) ||
-			e.Kind == kindRunFinished && (p.TraceID != b.Trace.TraceID || p.FinalHash != b.Trace.FinalHash) {
+		t := runs[p.TraceID]
+		if e.Kind == kindRunStarted && (t == nil || p.OpeningIRHash != t.OpeningIRHash) ||
+			e.Kind == kindRunFinished && (t == nil || p.FinalHash != t.FinalHash) {
 			return fmt.Errorf("event %d (%s) is not about this run", e.ID, e.Kind)
 		}
 	}

@@ -167,13 +167,13 @@ func (r *runner) reuse(a *attempt) bool {
 // forkedFrom names the run that this one comes from, "" for none.
 func (r *runner) forkedFrom() string {
 	if r.fork == nil {
-		return ""
+		return r.source
 	}
 	return r.fork.Source.TraceID
 }
 
 // ForkReport compares a fork with the run that it comes from. Nodes are in the
-// order of the file.
+// order of the file, those of a run inside behind the node that it was.
 type ForkReport struct {
 	TraceID string     `json:"trace_id"`
 	Source  string     `json:"source"`
@@ -214,29 +214,45 @@ func (k *forking) report(t *Trace) *ForkReport {
 		TraceID: t.TraceID, Source: k.Source.TraceID, From: k.From,
 		Before: k.Source.cost(), After: t.cost(),
 	}
-	for _, n := range t.Nodes {
-		out := ForkNode{Node: n.NodeID, Agent: n.Agent, State: n.State.State}
-		var before, after map[string]json.RawMessage
-		if old := k.steps[n.NodeID]; old != nil {
-			if out.Before = old.State.State; old.FinalAttempt != nil {
-				before = old.FinalAttempt.Outputs
-			}
-		}
-		if a := n.FinalAttempt; a != nil {
-			after = a.Outputs
-			if out.Reused = a.ReusedFrom != nil; out.Reused {
-				rep.Reused++
-			} else {
-				rep.Ran++
-				out.Why = k.why[n.NodeID]
-			}
-		}
-		if out.Same = out.Before == out.State && outputHash(before) == outputHash(after); !out.Same {
-			out.Lines = jsonDiff(portsJSON(before), portsJSON(after))
+	before := map[string]*TraceNode{}
+	for _, n := range k.Source.flatNodes("") {
+		before[n.NodeID] = &n
+	}
+	for _, n := range t.flatNodes("") {
+		out := compareStep(before[n.NodeID], &n)
+		switch a := n.FinalAttempt; {
+		case a == nil:
+		case a.ReusedFrom != nil:
+			out.Reused = true
+			rep.Reused++
+		case a.Nested == nil: // of one that was a run, its steps count
+			rep.Ran++
+			fallthrough
+		default:
+			out.Why = k.why[n.NodeID]
 		}
 		rep.Nodes = append(rep.Nodes, out)
 	}
 	return rep
+}
+
+// compareStep compares what a step gave with what it gave before, if it was
+// there.
+func compareStep(old, n *TraceNode) ForkNode {
+	out := ForkNode{Node: n.NodeID, Agent: n.Agent, State: n.State.State}
+	var before, after map[string]json.RawMessage
+	if old != nil {
+		if out.Before = old.State.State; old.FinalAttempt != nil {
+			before = old.FinalAttempt.Outputs
+		}
+	}
+	if n.FinalAttempt != nil {
+		after = n.FinalAttempt.Outputs
+	}
+	if out.Same = out.Before == out.State && outputHash(before) == outputHash(after); !out.Same {
+		out.Lines = jsonDiff(portsJSON(before), portsJSON(after))
+	}
+	return out
 }
 
 // portsJSON gives outputs, or nothing for none.

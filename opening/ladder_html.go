@@ -115,7 +115,7 @@ func (t *Trace) page() *htmlPage {
 	var usage rmp.Usage
 	for i := range t.Nodes {
 		n := &t.Nodes[i]
-		if a := n.FinalAttempt; a != nil {
+		if a := n.FinalAttempt; a != nil && a.Nested == nil {
 			usage.TokensIn += a.Usage.TokensIn
 			usage.TokensOut += a.Usage.TokensOut
 			usage.USD += a.Usage.USD

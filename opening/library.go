@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 )
@@ -48,8 +49,9 @@ type volume struct {
 	name     string
 	file     string
 	opening  *Opening
-	manifest *Manifest // what it looks like to a node that uses it
-	size     int       // nodes, with those of openings that it uses
+	manifest *Manifest         // what it looks like to a node that uses it
+	size     int               // nodes, with those of openings that it uses
+	digests  map[string]string // of its agents, and of those of openings that it uses
 	defaults *tree
 	used     map[string]bool // paths of parameters in templates, joined with dots
 }
@@ -102,7 +104,7 @@ func (l *library) read(src *source, name string, pos position) *volume {
 			name, v.size, maxNestedNodes)
 		return nil
 	}
-	v.manifest.Digest = p.digest()
+	v.manifest.Digest, v.digests = p.digest(), p.Digests
 	return v
 }
 
@@ -228,6 +230,7 @@ func (p *Plan) digest() string {
 
 // take adds what an opening brings along to the plan that uses it.
 func (p *Plan) take(v *volume, l *library) {
+	maps.Copy(p.Digests, v.digests)
 	p.Digests[nestedRef(v.name)] = v.manifest.Digest
 	p.Openings[v.name] = v.opening
 	for _, n := range v.opening.Nodes {

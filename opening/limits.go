@@ -19,6 +19,9 @@ const (
 	maxProblems   = 1000    // reported at once; the rest is only said to exist
 	maxWithBytes  = 4 << 20 // the with maps of all nodes, templates filled in
 	maxAttempts   = 100
+
+	maxLostAttempts = 1 << 20 // number of the last attempt: those of dead processes count, too
+
 	maxTimeout    = 7 * 24 * time.Hour
 	maxSchemaSize = 10000 // subschemas of a manifest's schema, references followed
 )

@@ -37,7 +37,10 @@ func (s State) final() bool { return s != Pending && s != Running }
 //
 // A node that is to be tried again is pending until the event due. A running
 // node outlives a stop until its attempt has ended, and then is what it became,
-// or cancelled if the stop is what ended it.
+// or cancelled if the stop is what ended it. A pause only keeps next from giving
+// anything: what runs goes on, and a step starts the node that stepNext gives.
+// An attempt whose process died is lost: its node is pending again, and what was
+// lost does not count as one of its tries.
 //
 // Whether a node may start follows from a count: the edges that reach it and
 // have not delivered. An edge delivers once, when its source succeeds and its
@@ -54,13 +57,17 @@ type machine struct {
 	active  int // running, and not waiting for a person
 	running int
 	left    int // not in a final state
-	stopped bool
+	// inBackoff counts the nodes that wait for the event due.
+	inBackoff int
+	stopped   bool
+	paused    bool
 }
 
 // nodeState is the part of the machine that belongs to one node.
 type nodeState struct {
 	state   State
 	attempt int  // the latest that was started, from 1
+	tries   int  // attempts that were not lost; retry.max_attempts bounds them
 	waiting bool // running, but for a person to decide
 	backoff bool // pending, until the wait before the next attempt is over
 	open    int  // inbound edges that are not settled
@@ -90,6 +97,12 @@ type (
 		node int
 		on   bool
 	}
+	// lost: nobody knows how the running attempt of a node ended, because the
+	// process that ran it is gone.
+	lost struct{ node int }
+	// pause: nothing starts by itself until the pause is over. It may come
+	// twice.
+	pause struct{ on bool }
 	// stop: nothing more is to start, and what has not started is cancelled.
 	stop struct{}
 )
@@ -126,10 +139,19 @@ func (m *machine) next() (node int, ok bool) {
 	for len(m.ready) > 0 && !m.startable(m.ready[0]) {
 		m.ready.pop() // it has started since it was put there
 	}
-	if m.stopped || m.active >= m.max || len(m.ready) == 0 {
+	if m.stopped || m.paused || m.active >= m.max || len(m.ready) == 0 {
 		return 0, false
 	}
 	return m.ready[0], true
+}
+
+// stepNext is next for a step: neither a pause nor the number of places counts.
+func (m *machine) stepNext() (node int, ok bool) {
+	paused, most := m.paused, m.max
+	m.paused, m.max = false, len(m.nodes)
+	node, ok = m.next()
+	m.paused, m.max = paused, most
+	return node, ok
 }
 
 // startable reports whether a node has nothing left to wait for.
@@ -156,6 +178,7 @@ func (m *machine) apply(event any) ([]change, error) {
 			return nil, m.wrong("due", ev.node)
 		}
 		n.backoff = false
+		m.inBackoff--
 		m.ready.push(ev.node)
 		return nil, nil
 	case waits:
@@ -168,6 +191,11 @@ func (m *machine) apply(event any) ([]change, error) {
 		} else {
 			m.active++
 		}
+		return nil, nil
+	case lost:
+		return nil, m.lose(ev.node)
+	case pause:
+		m.paused = ev.on
 		return nil, nil
 	case stop:
 		return m.stop(), nil
@@ -200,8 +228,26 @@ func (m *machine) start(i int) error {
 	}
 	n.state = Running
 	n.attempt++
+	n.tries++
 	m.running++
 	m.active++
+	return nil
+}
+
+// lose takes a running node back to where it was before its attempt, except that
+// the attempt's number is used up. After a stop there is nothing to go back to.
+func (m *machine) lose(i int) error {
+	n, err := m.node(i)
+	if err != nil || m.stopped || n.state != Running {
+		return m.wrong("lost", i)
+	}
+	m.running--
+	if !n.waiting {
+		m.active--
+	}
+	n.state, n.waiting = Pending, false
+	n.tries--
+	m.ready.push(i)
 	return nil
 }
 
@@ -219,6 +265,7 @@ func (m *machine) end(ev ended) ([]change, error) {
 	again := m.again(ev)
 	if again && !m.stopped {
 		n.state, n.backoff = Pending, true
+		m.inBackoff++
 		return []change{{node: ev.node, retry: true}}, nil
 	}
 	m.left--
@@ -236,10 +283,10 @@ func (m *machine) end(ev ended) ([]change, error) {
 }
 
 // again reports whether an attempt that ended so is followed by another:
-// timeouts and retryable failures are, as long as the node has attempts left.
+// timeouts and retryable failures are, as long as the node has tries left.
 func (m *machine) again(ev ended) bool {
 	r := m.g.o.Nodes[ev.node].Retry
-	if r == nil || m.nodes[ev.node].attempt >= r.MaxAttempts {
+	if r == nil || m.nodes[ev.node].tries >= r.MaxAttempts {
 		return false
 	}
 	return ev.status == rmp.StatusTimeout ||
@@ -289,6 +336,7 @@ func (m *machine) stop() []change {
 	var changes []change
 	m.stopped = true
 	m.ready = nil
+	m.inBackoff = 0
 	for i := range m.nodes {
 		if n := &m.nodes[i]; n.state == Pending {
 			n.state, n.backoff = Cancelled, false

@@ -82,7 +82,7 @@ func (r *runner) executor(a *attempt) Executor {
 
 // tries is how many attempts of a node there were with the present one, those
 // that were lost with their process not counted.
-func (r *runner) tries(a *attempt) int { return r.m.nodes[a.node].attempt }
+func (r *runner) tries(a *attempt) int { return r.m.nodes[a.node].tries }
 
 // outer gives the nodes that the run is in, the outermost first.
 func (r *runner) outer() []OuterNode {
@@ -159,11 +159,30 @@ func (x *nestedRun) run(ctx context.Context) *Response {
 	if err != nil {
 		return failure(nestedParam, false, "the opening %s cannot take this: %v", name, err)
 	}
-	rep, err := x.e.Run(ctx, plan, x.opt)
+	rep, err := x.goOn(ctx, plan)
 	if err != nil {
 		return failure(nestedFailed, false, "the run of the opening %s: %v", name, err)
 	}
 	return x.response(name, rep)
+}
+
+// goOn begins the run, or goes on with it if it is one that an earlier process
+// had begun.
+func (x *nestedRun) goOn(ctx context.Context, plan *Plan) (*Report, error) {
+	history, ok := x.e.Store.(History)
+	if !ok {
+		return x.e.Run(ctx, plan, x.opt)
+	}
+	rr, err := LoadRun(ctx, history, x.opt.TraceID)
+	switch {
+	case errors.Is(err, ErrNoRun):
+		return x.e.Run(ctx, plan, x.opt)
+	case err != nil:
+		return nil, err
+	case rr.Finished != "":
+		return rr.report(ctx, history)
+	}
+	return x.e.Resume(ctx, rr, ResumeOptions{within: x.opt.within})
 }
 
 // plan makes the plan of the run. It is checked against the present agents where

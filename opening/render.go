@@ -32,15 +32,15 @@ func (t *Trace) Render(w io.Writer, format string) error {
 	out := &errWriter{w: w}
 	switch format {
 	case FormatText:
-		t.text(out)
+		t.flat().text(out)
 	case FormatTable:
-		t.table(out)
+		t.flat().table(out)
 	case FormatJSON:
 		out.printf("%s\n", t.JSON())
 	case FormatMermaid:
-		t.mermaid(out)
+		t.flat().mermaid(out)
 	case FormatHTML:
-		t.html(out)
+		t.flat().html(out)
 	default:
 		return fmt.Errorf("there is no trace format %s; use one of %s",
 			quote(format), strings.Join(TraceFormats(), ", "))

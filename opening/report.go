@@ -12,7 +12,7 @@ import (
 
 // record adds a record to the batch.
 func (r *runner) record(kind string, payload any) {
-	if r.e.Store != nil {
+	if r.seq++; r.e.Store != nil {
 		r.batch.records = append(r.batch.records, Record{Kind: kind, Payload: mustJSON(payload)})
 	}
 }
@@ -49,15 +49,12 @@ func (r *runner) recordStart() {
 	}, "%s: %s", o.Name, plural(len(o.Nodes), "node"))
 }
 
-// recordAttempt notes that an attempt begins, and why if it is not the first.
+// recordAttempt notes that an attempt begins.
 func (r *runner) recordAttempt(a *attempt) {
-	rec := nodeStartedRecord{
+	r.record(kindNodeStarted, nodeStartedRecord{
 		TraceID: r.ids.trace, Node: a.req.Node, Agent: a.req.Ref, Attempt: a.req.Attempt,
-	}
-	if n := &r.m.nodes[a.node]; n.attempt > 1 {
-		rec.After = &failedAttempt{Status: n.status, Error: n.err}
-	}
-	r.record(kindNodeStarted, rec)
+		TSMillis: a.begun.UnixMilli(),
+	})
 	r.event(kindNodeStarted, levelInfo, nodeStartedMeta{
 		Node: a.req.Node, Agent: a.req.Ref, Attempt: a.req.Attempt,
 	}, "%s: attempt %d of %s", a.req.Node, a.req.Attempt, a.req.Ref)
@@ -95,11 +92,9 @@ func (r *runner) settled(i int) {
 		n.warned = lastWarning(a.resp.Tape)
 		rec.DurationMS = a.took.Milliseconds()
 		rec.Outputs, rec.OutputHash = a.resp.Ports, outputHash(a.resp.Ports)
-		rec.Digest, rec.Usage, rec.Budget = a.resp.Digest, &a.resp.Usage, &a.req.Budget
-		rec.Caps, rec.ReusedFrom = a.resp.Caps, a.reused
-		rec.Hostcalls, rec.TapeCut = a.resp.Tape, a.resp.TapeCut
-		if a.resp.Nested != nil {
-			rec.NestedRun = a.resp.Nested.TraceID
+		rec.ReusedFrom = a.reused
+		if !a.recorded {
+			rec.attemptRecord = r.recordOf(a)
 		}
 	}
 	r.record(kindNodeFinished, rec)
@@ -108,6 +103,20 @@ func (r *runner) settled(i int) {
 		OutputsHash: rec.OutputHash, Usage: rec.Usage, Error: n.err, Reason: rec.Reason,
 		ReusedFrom: rec.ReusedFrom,
 	}, "%s", r.sentence(i))
+}
+
+// recordOf is what the records of the end of an attempt have in common.
+func (r *runner) recordOf(a *attempt) attemptRecord {
+	rec := attemptRecord{
+		AttemptStatus: a.resp.Status, ExitCode: a.resp.ExitCode, Micros: a.resp.Micros,
+		Digest: a.resp.Digest, Caps: a.resp.Caps, Usage: &a.resp.Usage, Budget: &a.req.Budget,
+		Hostcalls: a.resp.Tape, TapeCut: a.resp.TapeCut, Ladder: r.ladder[r.told:],
+	}
+	if a.resp.Nested != nil {
+		rec.NestedRun = a.resp.Nested.TraceID
+	}
+	r.told = len(r.ladder)
+	return rec
 }
 
 // lastWarning is what an agent logged last as a warning or an error. It is taken
@@ -165,7 +174,7 @@ func (r *runner) finish(ctx context.Context) (*Report, error) {
 		Reason: rep.Reason, DurationMS: rep.DurationMS, Nodes: counts, Usage: rep.Usage,
 		Artifacts: rep.Artifacts, FinalHash: rep.Trace.FinalHash,
 	})
-	r.record(kindRunTrace, rep.Trace)
+	r.record(kindRunTrace, rep.Trace.record(r.told))
 	end := func() {
 		r.event(kindRunFinished, rep.Status.level(), runFinishedMeta{
 			Status: rep.Status, Success: rep.Success, Reason: rep.Reason, DurationMS: rep.DurationMS,

@@ -19,6 +19,7 @@ const maxLadder = 20_000
 var (
 	errAttemptTimeout = errors.New("the attempt took too long")
 	errRunStopped     = errors.New("the run was stopped")
+	errRunLeft        = errors.New("the run was left to another process")
 )
 
 // runner is one run. Everything in it belongs to the goroutine of Run; the
@@ -49,16 +50,23 @@ type runner struct {
 	closed chan struct{} // ends what would wait to send to inbox
 
 	begun    time.Time
+	clock    runClock
 	attempts []*attempt // by node, the latest
 	live     int        // attempts whose goroutine has not reported
+	parked   int        // attempts that wait for a decision outside of a sandbox
 	actions  actionBook
 	fork     *forking // nil: nothing is taken over
+	source   string   // of a fork that is gone on with: the run that it comes from
 	ladder   []Crossing
+	told     int  // crossings that are on record
 	cut      bool // of the ladder
 	usage    rmp.Usage
 	batch    batch
+	seq      int // records so far, for those that must differ from each other
 
 	stopped  Status // why the run was stopped, "" while it was not
+	leaving  leave
+	goOn     func(context.Context) // instead of starting, for a run that is resumed
 	storeErr error
 }
 
@@ -73,6 +81,7 @@ type batch struct {
 	records []Record
 	events  []Event
 	starts  []*attempt
+	acks    []chan<- error // commands that are carried out by then
 }
 
 // Messages to the loop of a run.
@@ -87,7 +96,8 @@ type (
 		resp  *Response
 		cause error // of the end of its context
 	}
-	dueMsg struct{ node int }
+	dueMsg    struct{ node int }
+	expireMsg struct{ id string } // an action
 )
 
 // newRunner gives a run that has not begun.
@@ -107,20 +117,16 @@ func newRunner(e *Engine, p *Plan, opt RunOptions) *runner {
 // run is the loop: start what may start, write it down, wait for something to
 // happen.
 func (r *runner) run(ctx context.Context) (*Report, error) {
-	var expired <-chan time.Time
-	if ms := r.p.Opening.Policy.TimeoutMS; ms > 0 {
-		timer := time.NewTimer(time.Duration(ms) * time.Millisecond)
-		defer timer.Stop()
-		expired = timer.C
-	}
+	defer r.clock.stop()
 	cancelled := ctx.Done()
-	r.recordStart()
+	r.begin(ctx)
 	if ctx.Err() != nil {
-		r.stop(StatusCancelled)
+		r.cancelled(ctx)
 	}
 	for !r.finished() {
 		r.startReady()
 		r.flush(ctx)
+		r.keepTime()
 		if r.finished() {
 			break
 		}
@@ -131,19 +137,45 @@ func (r *runner) run(ctx context.Context) (*Report, error) {
 		case <-r.actions.news():
 			r.handleMore() // the request of an attempt comes before what it asks
 			r.syncActions()
+		case cmd := <-r.opt.Control.incoming():
+			r.handleMore()
+			r.command(cmd)
 		case <-cancelled:
 			cancelled = nil
-			r.stop(StatusCancelled)
-		case <-expired:
+			r.cancelled(ctx)
+		case <-r.clock.expired():
 			r.stop(StatusTimeout)
 		}
+	}
+	if r.leaving != stay && !r.m.done() && r.storeErr == nil {
+		return nil, ErrLeft
 	}
 	return r.finish(ctx)
 }
 
+// cancelled takes the end of the context: the run is cancelled, or the one that
+// it is in is left.
+func (r *runner) cancelled(ctx context.Context) {
+	if errors.Is(context.Cause(ctx), errRunLeft) {
+		r.leave()
+		return
+	}
+	r.stop(StatusCancelled)
+}
+
+// begin records that the run starts or goes on.
+func (r *runner) begin(ctx context.Context) {
+	if r.goOn == nil {
+		r.recordStart()
+		return
+	}
+	r.goOn(ctx)
+}
+
 // finished reports whether nothing is left to wait for.
 func (r *runner) finished() bool {
-	return r.live == 0 && len(r.batch.starts) == 0 && (r.m.done() || r.storeErr != nil)
+	over := r.m.done() || r.storeErr != nil || r.leaving == leaveNow || r.leaving == leaveIdle && r.standing()
+	return over && r.live == 0 && len(r.batch.starts) == 0
 }
 
 // handleMore takes what else has arrived, so that one append records it all.
@@ -174,6 +206,9 @@ func (r *runner) handle(msg any) {
 		if !r.m.stopped {
 			r.apply(due{msg.node})
 		}
+	case expireMsg:
+		r.syncActions() // a decision may have come just in time
+		r.expired(msg.id)
 	case endedMsg:
 		r.syncActions()
 		r.ended(msg)
@@ -192,7 +227,7 @@ func (r *runner) apply(event any) []change {
 
 // startReady begins an attempt of every node that may run now.
 func (r *runner) startReady() {
-	for i, ok := r.m.next(); ok && r.storeErr == nil; i, ok = r.m.next() {
+	for i, ok := r.m.next(); ok && r.storeErr == nil && r.leaving != leaveNow; i, ok = r.m.next() {
 		r.start(i)
 	}
 }
@@ -213,6 +248,7 @@ func (r *runner) start(i int) {
 func (r *runner) flush(ctx context.Context) {
 	b := r.batch
 	r.batch = batch{}
+	defer func() { b.answer(r.storeErr) }()
 	if r.storeErr != nil {
 		return
 	}
@@ -222,6 +258,7 @@ func (r *runner) flush(ctx context.Context) {
 		if err != nil {
 			r.storeErr = fmt.Errorf("the run stopped because it could not be recorded: %w", err)
 			r.stop(StatusError)
+			b.acks = append(b.acks, r.batch.acks...)
 			r.batch = batch{}
 			return
 		}
@@ -236,6 +273,13 @@ func (r *runner) flush(ctx context.Context) {
 	}
 }
 
+// answer tells those who gave commands that these are on record, or why not.
+func (b *batch) answer(err error) {
+	for _, ack := range b.acks {
+		ack <- err
+	}
+}
+
 // stop ends the run: nothing starts any more, and what runs is stopped. The
 // first reason counts.
 func (r *runner) stop(why Status) {
@@ -243,15 +287,21 @@ func (r *runner) stop(why Status) {
 		return
 	}
 	r.stopped = why
+	if !r.m.done() {
+		r.mark(kindRunStopping, runMarkRecord{Status: why})
+	}
 	for _, c := range r.apply(stop{}) {
 		r.settled(c.node)
 	}
 	for _, a := range r.attempts {
 		if a != nil && a.cancel != nil {
 			a.cancel(errRunStopped)
+		}
+		if a != nil && a.timer != nil {
 			a.timer.Stop() // a wait of days must not keep the run in memory
 		}
 	}
+	r.endParked()
 }
 
 // send passes a message to the loop, unless the run is over.
@@ -265,6 +315,7 @@ func (r *runner) send(msg any) {
 // close lets go of what still waits to send.
 func (r *runner) close() {
 	close(r.closed)
+	r.opt.Control.end()
 	r.actions.stop()
 }
 

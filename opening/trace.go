@@ -36,11 +36,12 @@ type Trace struct {
 	Redacted bool `json:"redacted,omitempty"`
 }
 
-// RanAgents gives the digests of the agents that ran, by reference.
+// RanAgents gives the digests of the agents that ran, by reference, those in the
+// runs that nodes were included.
 func (t *Trace) RanAgents() map[string]string {
 	ran := map[string]string{}
-	for _, n := range t.Nodes {
-		if a := n.FinalAttempt; a != nil && a.Digest != "" {
+	for _, n := range t.flatNodes("") {
+		if a := n.FinalAttempt; a != nil && a.Digest != "" && !isNested(n.Agent) {
 			ran[n.Agent] = a.Digest
 		}
 	}
@@ -138,6 +139,29 @@ func (s *TraceState) UnmarshalJSON(raw []byte) error {
 	}
 	*s = TraceState{State: Failed, Reason: reason}
 	return nil
+}
+
+// traceRecord is the record of a trace: what does not follow from the records
+// before it. What went into the nodes and came out of them is in their own.
+type traceRecord struct {
+	TraceID       string     `json:"trace_id"`
+	OpeningIRHash string     `json:"opening_ir_hash"`
+	Ladder        []Crossing `json:"ladder"` // those that no record before has
+	LadderCut     bool       `json:"ladder_cut,omitempty"`
+	FinalHash     string     `json:"final_hash"`
+	Status        Status     `json:"status"`
+	Success       bool       `json:"success"`
+	Reason        string     `json:"reason,omitempty"`
+}
+
+// record gives the record of the trace, of whose ladder the first told rungs are
+// on record already.
+func (t *Trace) record(told int) traceRecord {
+	return traceRecord{
+		TraceID: t.TraceID, OpeningIRHash: t.OpeningIRHash, Ladder: t.Ladder[told:],
+		LadderCut: t.LadderCut, FinalHash: t.FinalHash,
+		Status: t.Status, Success: t.Success, Reason: t.Reason,
+	}
 }
 
 // finalHash names the result of a run: the BLAKE3 of the canonical JSON of a

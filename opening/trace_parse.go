@@ -176,7 +176,7 @@ func (n *TraceNode) check(node Node, redacted bool, depth int) error {
 // check looks at what went into an attempt and what came out of it. The hash of
 // redacted outputs is that of the originals.
 func (a *Attempt) check(redacted bool) error {
-	if a.Attempt < 1 || a.Attempt > maxAttempts {
+	if a.Attempt < 1 || a.Attempt > maxLostAttempts {
 		return fmt.Errorf("there is no attempt %d", a.Attempt)
 	}
 	known := []string{rmp.StatusOK, rmp.StatusFailed, rmp.StatusTimeout, rmp.StatusCancelled}

@@ -37,6 +37,12 @@ func (q *Request) wire(replyTo string) (*rmp.AgentRequest, error) {
 		}
 		out.Tape = append(out.Tape, call)
 	}
+	if d := q.Decision; d != nil {
+		out.Decision = &rmp.ActionDecision{
+			Op: rmp.OpActionDecision, ActionID: d.ID, TraceID: out.TraceID, Digest: d.Digest,
+			Approved: d.Approved, Rationale: d.Rationale, By: d.By,
+		}
+	}
 	for _, o := range q.Outer {
 		out.Outer = append(out.Outer, rmp.OuterNode{
 			TraceID: traceName(o.TraceID), Node: o.Node, Budget: o.Budget, RunBudget: o.RunBudget,
@@ -94,6 +100,9 @@ func unwire(w *rmp.AgentResponse) (*Response, error) {
 	}
 	if d := w.Diverged; d != nil {
 		r.Diverged = &Divergence{Index: d.Index, Want: unwireOptional(d.Want), Got: unwireOptional(d.Got)}
+	}
+	if w.Action != nil {
+		r.Action = unwireAction(w.Action)
 	}
 	return r, nil
 }

@@ -130,6 +130,7 @@ type pending struct {
 	payload, provenance []byte // canonical
 	hash                Hash
 	refs                []ref
+	blobs               map[Hash][]byte // to keep before it is appended
 }
 
 // ref is an event a delta refers to and the field that does.
@@ -185,8 +186,9 @@ func (s *Store) validateOne(p *Proposer, d *Delta, out *pending) []Problem {
 	if len(problems) > 0 {
 		return problems
 	}
+	payload, blobs := split(payload, k.large)
 	*out = pending{kind: d.Kind, scope: p.scope(d), actor: p.Actor,
-		payload: payload, provenance: provenance}
+		payload: payload, provenance: provenance, blobs: blobs}
 	out.hash, err = eventHash(out.actor, out.kind, out.scope, out.payload, out.provenance)
 	if err != nil {
 		return []Problem{{Reason: err.Error()}}

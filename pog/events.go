@@ -20,6 +20,9 @@ type Filter struct {
 	Until   time.Time
 	Limit   int  // default and most 10,000
 	Newest  bool // newest first; otherwise oldest first
+	// Stored leaves payloads as the ledger has them, with references to values
+	// that are kept beside it: this is what hashes are of.
+	Stored bool
 }
 
 const maxEvents = 10_000
@@ -35,7 +38,9 @@ func (s *Store) Event(ctx context.Context, r Reader, id int64) (*Event, error) {
 		row, err := c.first(selectEvent+` WHERE e.id = ?`, id)
 		if err == nil && len(row) > 0 {
 			e := scanEvent(row)
-			found = s.show(r, &e)
+			if err = s.fill(&e); err == nil {
+				found = s.show(r, &e)
+			}
 		}
 		return storageError("read", c.path, err)
 	})
@@ -43,6 +48,12 @@ func (s *Store) Event(ctx context.Context, r Reader, id int64) (*Event, error) {
 		err = fmt.Errorf("event %d: %w", id, ErrNotFound)
 	}
 	return found, err
+}
+
+// fill puts the values into a payload that are kept beside the ledger.
+func (s *Store) fill(e *Event) (err error) {
+	e.Payload, err = s.opts.blobs().whole(e.Payload)
+	return err
 }
 
 // show returns the event as the reader may see it, or nil. A masked event
@@ -89,6 +100,11 @@ func (s *Store) Events(ctx context.Context, r Reader, f Filter) ([]Event, error)
 	err := source.use(ctx, func(c *conn) error {
 		err := c.each(ctx, sql, args, func(v []driver.Value) error {
 			e := scanEvent(v)
+			if !f.Stored {
+				if err := s.fill(&e); err != nil {
+					return err
+				}
+			}
 			if shown := s.show(r, &e); shown != nil {
 				out = append(out, *shown)
 			}

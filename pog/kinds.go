@@ -40,6 +40,9 @@ type kind struct {
 	// hostOnly kinds are the host's record of its own decisions: no agent may
 	// propose them, whatever it was granted.
 	hostOnly bool
+	// large are the fields whose values are kept beside the ledger when they are
+	// large.
+	large []string
 	// project derives the views' rows; nil leaves the kind to the events view.
 	project func(*projection, *record) error
 }
@@ -51,14 +54,19 @@ var builtinKinds = map[string]kind{
 	"artifact.created": {domain: DomainArtifacts, project: projectArtifact},
 	"email.sent":       {domain: DomainEmail, project: projectEmail},
 	"account.linked":   {domain: DomainAccounts, project: projectAccount},
-	"run.started":      {domain: DomainRuns, hostOnly: true, project: projectRun},
+	"run.started":      {domain: DomainRuns, hostOnly: true, large: []string{"opening_ir", "openings", "params"}, project: projectRun},
 	"run.finished":     {domain: DomainRuns, hostOnly: true, project: projectRun},
 	"run.paused":       {domain: DomainRuns, hostOnly: true, project: projectRun},
 	"run.resumed":      {domain: DomainRuns, hostOnly: true, project: projectRun},
-	"run.trace":        {domain: DomainRuns, hostOnly: true},
+	"run.stopping":     {domain: DomainRuns, hostOnly: true},
+	"run.trace":        {domain: DomainRuns, hostOnly: true, large: []string{"ladder"}},
 	"node.started":     {domain: DomainRuns, hostOnly: true, project: projectNode},
-	"node.finished":    {domain: DomainRuns, hostOnly: true, project: projectNode},
-	"action.requested": {domain: DomainActions, hostOnly: true, project: projectAction},
+	"node.parked":      {domain: DomainRuns, hostOnly: true, large: []string{"hostcalls", "ladder"}, project: projectNode},
+	"node.retry":       {domain: DomainRuns, hostOnly: true, large: []string{"hostcalls", "ladder"}, project: projectNode},
+	"node.finished":    {domain: DomainRuns, hostOnly: true, large: []string{"outputs", "hostcalls", "ladder"}, project: projectNode},
+	"effect.begun":     {domain: DomainActions, hostOnly: true},
+	"effect.done":      {domain: DomainActions, hostOnly: true, large: []string{"answer"}},
+	"action.requested": {domain: DomainActions, hostOnly: true, large: []string{"details"}, project: projectAction},
 	"action.decided":   {domain: DomainActions, hostOnly: true, project: projectAction},
 	"cap.audit":        {domain: DomainAudit, hostOnly: true},
 	"broker.call":      {domain: DomainModels, hostOnly: true},

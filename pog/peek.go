@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"net/url"
 	"os"
+	"path/filepath"
 
 	sqlite3 "github.com/mattn/go-sqlite3"
 )
@@ -18,6 +19,36 @@ import (
 //
 // Errors: ErrNotFound, also when there is no ledger; *StorageError.
 func Peek(ctx context.Context, opts Options, kind, trace string) (*Event, error) {
+	c, err := openPeek(opts)
+	if err != nil {
+		return nil, err
+	}
+	defer c.close()
+	row, err := c.first(selectEvent+` WHERE e.kind = ? AND instr(e.payload_json, ?) > 0
+		ORDER BY e.ts_ms DESC, e.id DESC LIMIT 1`, kind, needleOf(trace))
+	switch {
+	case err != nil:
+		return nil, storageError("read", c.path, err)
+	case ctx.Err() != nil:
+		return nil, ctx.Err()
+	case len(row) == 0:
+		return nil, fmt.Errorf("%s of %s: %w", kind, trace, ErrNotFound)
+	}
+	ev := scanEvent(row)
+	ev.Payload, err = blobsBeside(c.path, opts).whole(ev.Payload)
+	return &ev, err
+}
+
+// blobsBeside is where the values are that a ledger refers to.
+func blobsBeside(ledger string, opts Options) blobStore {
+	if paths, err := opts.paths(); err == nil {
+		return paths.blobs()
+	}
+	return Options{Dir: filepath.Dir(ledger)}.blobs()
+}
+
+// openPeek opens the ledger so that nothing is written.
+func openPeek(opts Options) (*conn, error) {
 	paths, err := opts.paths()
 	if err != nil {
 		return nil, err
@@ -30,22 +61,7 @@ func Peek(ctx context.Context, opts Options, kind, trace string) (*Event, error)
 	if err != nil {
 		return nil, storageError("open ledger", path, err)
 	}
-	c := &conn{db: db.(*sqlite3.SQLiteConn), path: path, stmts: map[string]*sqlite3.SQLiteStmt{}}
-	defer c.close()
-	// Every kind of a run names it in its payload, which is canonical JSON.
-	needle := fmt.Sprintf(`"trace_id":%q`, "trace:"+normalizeTrace(trace))
-	row, err := c.first(selectEvent+` WHERE e.kind = ? AND instr(e.payload_json, ?) > 0
-		ORDER BY e.ts_ms DESC, e.id DESC LIMIT 1`, kind, needle)
-	switch {
-	case err != nil:
-		return nil, storageError("read", path, err)
-	case ctx.Err() != nil:
-		return nil, ctx.Err()
-	case len(row) == 0:
-		return nil, fmt.Errorf("%s of %s: %w", kind, trace, ErrNotFound)
-	}
-	ev := scanEvent(row)
-	return &ev, nil
+	return &conn{db: db.(*sqlite3.SQLiteConn), path: path, stmts: map[string]*sqlite3.SQLiteStmt{}}, nil
 }
 
 // peekURI opens the file as one that cannot change while there is no

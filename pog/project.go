@@ -226,11 +226,28 @@ func projectNode(p *projection, r *record) error {
 	if e.Agent != "" {
 		v["agent"] = e.Agent
 	}
-	if r.Kind == "node.started" {
+	switch r.Kind {
+	case "node.started":
+		if err := p.loseAttempt(r, e.Node, e.Attempt-1); err != nil {
+			return err
+		}
 		v["state"], v["started_ms"] = "running", r.TSMillis
-	} else {
+	case "node.parked":
+		v["state"] = "waiting"
+	default:
 		v["state"], v["error"], v["finished_ms"] = e.state(), e.errorText(), r.TSMillis
 	}
+	return p.save(&nodesTable, r, v)
+}
+
+// loseAttempt notes that an attempt went with its process, if another of its node
+// begins although nothing is known about its end.
+func (p *projection) loseAttempt(r *record, node string, attempt int64) error {
+	v, err := p.find(&nodesTable, `trace_id = ? AND node = ? AND attempt = ?`, r.trace, node, attempt)
+	if err != nil || v == nil || v.str("state") != "running" {
+		return err
+	}
+	v["state"] = "lost"
 	return p.save(&nodesTable, r, v)
 }
 

@@ -145,6 +145,9 @@ func (s *Store) restrict(c *conn, r Reader) error {
 	if err == nil {
 		err = registerFunctions(c.db)
 	}
+	if err == nil && r.owner {
+		err = c.db.RegisterFunc("whole", s.opts.blobs().wholeText, false)
+	}
 	if err != nil {
 		return err
 	}

@@ -77,7 +77,7 @@ func (r Reader) publicViews() string {
 	}
 	switch {
 	case r.owner:
-		b.WriteString(`CREATE TEMP VIEW events AS SELECT id, ts_ms, actor, kind, scope, payload_json,
+		b.WriteString(`CREATE TEMP VIEW events AS SELECT id, ts_ms, actor, kind, scope, whole(payload_json) AS payload_json,
 			provenance_json, lower(hex(hash_blake3)) AS hash_blake3 FROM ledger.events;`)
 	case len(r.domains()) > 0:
 		fmt.Fprintf(&b, "CREATE TEMP VIEW events AS %s;\n", selectEvents(r.domains()))
@@ -223,7 +223,7 @@ var sqlFunctions = setOf(`abs avg char coalesce concat concat_ws count cume_dist
 	ntile nullif octet_length percent_rank printf quote random rank replace round row_number rtrim sign
 	sqlite_version strftime string_agg substr substring subtype sum time timediff total trim typeof
 	unhex unicode unixepoch unlikely upper
-	bm25 highlight snippet norm similarity trigrams`)
+	bm25 highlight snippet norm similarity trigrams whole`)
 
 func setOf(words string) map[string]bool {
 	set := map[string]bool{}

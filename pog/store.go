@@ -187,9 +187,26 @@ func (s *Store) propose(
 	if err != nil {
 		return nil, err
 	}
+	if !dryRun {
+		if err := s.keepBlobs(events); err != nil {
+			return nil, err
+		}
+	}
 	return s.writer.submit(&proposal{
 		ctx: ctx, events: events, existing: p.Existing, dryRun: dryRun,
 	})
+}
+
+// keepBlobs writes what is kept beside the ledger.
+func (s *Store) keepBlobs(events []pending) error {
+	for i := range events {
+		for h, content := range events[i].blobs {
+			if err := s.opts.blobs().put(h, content); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }
 
 // Head returns the newest event of the ledger and what commits to it.

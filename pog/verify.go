@@ -12,7 +12,7 @@ import (
 // Damage is the first bad row of one kind of damage.
 type Damage struct {
 	// Kind is what is wrong: unreadable, gap, not_canonical, hash, chain,
-	// seal, reference, schema, sequence, unfinished, views, integrity or head.
+	// seal, reference, schema, sequence, unfinished, blob, views, integrity or head.
 	Kind    string `json:"kind"`
 	EventID int64  `json:"event_id,omitempty"` // 0 when it is not about one event
 	Detail  string `json:"detail"`
@@ -71,7 +71,7 @@ func (s *Store) Verify(ctx context.Context, opts VerifyOptions) (*Report, error)
 	if err := c.exec(`BEGIN`); err != nil { // one snapshot for all that is compared
 		return nil, storageError("verify", c.path, err)
 	}
-	v := verification{c: c, report: r, want: opts.Head}
+	v := verification{c: c, report: r, want: opts.Head, blobs: s.opts.blobs()}
 	for _, check := range []func(context.Context) error{
 		v.rows, v.leftovers, v.schema, v.integrity,
 	} {
@@ -98,6 +98,7 @@ type verification struct {
 	found  bool // the wanted head
 	// seals is the seal of one event, for the views' watermark.
 	seals func(id int64) (Hash, bool)
+	blobs blobStore
 }
 
 const selectForVerify = `SELECT ` + eventFields + `, c.chain_hash, c.seal
@@ -147,6 +148,9 @@ func (v *verification) row(e *Event, before, stored link) {
 	if err != nil || hash != e.Hash {
 		r.add("hash", e.ID, "event %d (%s) does not have the contents its hash names",
 			e.ID, oneLine(e.Kind, 40))
+	}
+	if _, err := v.blobs.whole(e.Payload); err != nil {
+		r.add("blob", e.ID, "event %d (%s): %v", e.ID, oneLine(e.Kind, 40), err)
 	}
 	expected := before.next(e.Hash, e.TSMillis)
 	if expected.Chain != stored.Chain {

@@ -181,10 +181,10 @@ func mutate(r *rand.Rand, valid [][]byte) []byte {
 }
 
 // TestMutants decodes damaged frames: a frame or a named error comes out,
-// never a panic. RUNLOOP_SLOW=1 makes it a million.
+// never a panic. RUNLOOP_SOAK=1 makes it a million.
 func TestMutants(t *testing.T) {
 	n := 20000
-	if os.Getenv("RUNLOOP_SLOW") != "" {
+	if os.Getenv("RUNLOOP_SOAK") != "" {
 		n = 1_000_000
 	}
 	var valid [][]byte

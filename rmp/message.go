@@ -76,10 +76,14 @@ type AgentRequest struct {
 	// was spent under each (spec/04 "Budgets").
 	Budget    Budget `msg:"budget"`
 	RunBudget Budget `msg:"run_budget"`
-	// Mode is ModeLive or ModeReplay. In a replay every answer comes from
-	// Tape and nothing leaves the sandbox (spec/04 "Trace and replay").
-	Mode string     `msg:"mode"`
-	Tape []Hostcall `msg:"tape,omitempty"`
+	// Mode is ModeLive, ModeReplay or ModeResume. In a replay every answer comes
+	// from Tape and nothing leaves the sandbox (spec/04 "Trace and replay"). A
+	// resumed attempt was parked: its answers come from Tape as far as that goes,
+	// then Decision is the answer to the action it asked about, and what follows
+	// is live.
+	Mode     string          `msg:"mode"`
+	Tape     []Hostcall      `msg:"tape,omitempty"`
+	Decision *ActionDecision `msg:"decision,omitempty"`
 	// Outer are the nodes that the run is an opening of, the outermost first:
 	// what the attempt spends is charged to them as well.
 	Outer []OuterNode `msg:"outer,omitempty"`
@@ -98,6 +102,7 @@ type OuterNode struct {
 const (
 	ModeLive   = "live"
 	ModeReplay = "replay"
+	ModeResume = "resume"
 )
 
 // Hostcall is one recorded crossing of the sandbox wall: what the guest asked
@@ -122,6 +127,9 @@ const (
 	StatusFailed    = "failed"
 	StatusTimeout   = "timeout"
 	StatusCancelled = "cancelled"
+	// StatusParked is no outcome: the attempt waits for a decision about
+	// Action, holds nothing meanwhile, and is to be resumed with its Tape.
+	StatusParked = "parked"
 )
 
 // AgentResponse is the payload of CTExecutorAgentResponse: how one attempt
@@ -143,6 +151,8 @@ type AgentResponse struct {
 	// TapeCut says that the answers were too large to record, so that this
 	// attempt cannot be replayed.
 	TapeCut bool `msg:"tape_cut,omitempty"`
+	// Action is what a parked attempt waits for.
+	Action *ActionRequest `msg:"action,omitempty"`
 	// Diverged, in a replay, says where the guest asked for something that
 	// the tape does not hold next.
 	Diverged *Divergence `msg:"diverged,omitempty"`

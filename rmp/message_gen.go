@@ -706,8 +706,8 @@ func (z *AgentLog) Msgsize() (s int) {
 func (z *AgentRequest) MarshalMsg(b []byte) (o []byte, err error) {
 	o = msgp.Require(b, z.Msgsize())
 	// check for omitted fields
-	zb0001Len := uint32(15)
-	var zb0001Mask uint16 /* 15 bits */
+	zb0001Len := uint32(16)
+	var zb0001Mask uint16 /* 16 bits */
 	_ = zb0001Mask
 	if z.Digest == "" {
 		zb0001Len--
@@ -717,12 +717,16 @@ func (z *AgentRequest) MarshalMsg(b []byte) (o []byte, err error) {
 		zb0001Len--
 		zb0001Mask |= 0x2000
 	}
-	if z.Outer == nil {
+	if z.Decision == nil {
 		zb0001Len--
 		zb0001Mask |= 0x4000
 	}
+	if z.Outer == nil {
+		zb0001Len--
+		zb0001Mask |= 0x8000
+	}
 	// variable map header, size zb0001Len
-	o = append(o, 0x80|uint8(zb0001Len))
+	o = msgp.AppendMapHeader(o, zb0001Len)
 
 	// skip if no fields are to be emitted
 	if zb0001Len != 0 {
@@ -809,6 +813,19 @@ func (z *AgentRequest) MarshalMsg(b []byte) (o []byte, err error) {
 			}
 		}
 		if (zb0001Mask & 0x4000) == 0 { // if not omitted
+			// string "decision"
+			o = append(o, 0xa8, 0x64, 0x65, 0x63, 0x69, 0x73, 0x69, 0x6f, 0x6e)
+			if z.Decision == nil {
+				o = msgp.AppendNil(o)
+			} else {
+				o, err = z.Decision.MarshalMsg(o)
+				if err != nil {
+					err = msgp.WrapError(err, "Decision")
+					return
+				}
+			}
+		}
+		if (zb0001Mask & 0x8000) == 0 { // if not omitted
 			// string "outer"
 			o = append(o, 0xa5, 0x6f, 0x75, 0x74, 0x65, 0x72)
 			o = msgp.AppendArrayHeader(o, uint32(len(z.Outer)))
@@ -1147,12 +1164,34 @@ func (z *AgentRequest) UnmarshalMsg(bts []byte) (o []byte, err error) {
 					return
 				}
 			}
-		case "outer":
+		case "decision":
 			if zb0001Dup[1]&(1<<6) != 0 {
-				err = msgp.WrapError(msgp.ErrDuplicateEntry, "Outer")
+				err = msgp.WrapError(msgp.ErrDuplicateEntry, "Decision")
 				return
 			}
 			zb0001Dup[1] |= 1 << 6
+			if msgp.IsNil(bts) {
+				bts, err = msgp.ReadNilBytes(bts)
+				if err != nil {
+					return
+				}
+				z.Decision = nil
+			} else {
+				if z.Decision == nil {
+					z.Decision = new(ActionDecision)
+				}
+				bts, err = z.Decision.UnmarshalMsg(bts)
+				if err != nil {
+					err = msgp.WrapError(err, "Decision")
+					return
+				}
+			}
+		case "outer":
+			if zb0001Dup[1]&(1<<7) != 0 {
+				err = msgp.WrapError(msgp.ErrDuplicateEntry, "Outer")
+				return
+			}
+			zb0001Dup[1] |= 1 << 7
 			var zb0006 uint32
 			zb0006, bts, err = msgp.ReadArrayHeaderBytes(bts)
 			if err != nil {
@@ -1189,9 +1228,15 @@ func (z *AgentRequest) UnmarshalMsg(bts []byte) (o []byte, err error) {
 
 // Msgsize returns an upper bound estimate of the number of bytes occupied by the serialized message
 func (z *AgentRequest) Msgsize() (s int) {
-	s = 1 + 4 + msgp.StringPrefixSize + len(z.Ref) + 5 + msgp.StringPrefixSize + len(z.Node) + 8 + msgp.Uint32Size + 9 + msgp.StringPrefixSize + len(z.TraceID) + 11 + msgp.StringPrefixSize + len(z.OpeningID) + 9 + msgp.StringPrefixSize + len(z.ReplyTo) + 7 + msgp.StringPrefixSize + len(z.Digest) + 5 + msgp.BytesPrefixSize + len(z.Seed) + 5 + z.With.Msgsize() + 7 + z.Inputs.Msgsize() + 7 + 1 + 7 + msgp.Int64Size + 4 + msgp.Float64Size + 12 + msgp.Int64Size + 11 + 1 + 7 + msgp.Int64Size + 4 + msgp.Float64Size + 12 + msgp.Int64Size + 5 + msgp.StringPrefixSize + len(z.Mode) + 5 + msgp.ArrayHeaderSize
+	s = 3 + 4 + msgp.StringPrefixSize + len(z.Ref) + 5 + msgp.StringPrefixSize + len(z.Node) + 8 + msgp.Uint32Size + 9 + msgp.StringPrefixSize + len(z.TraceID) + 11 + msgp.StringPrefixSize + len(z.OpeningID) + 9 + msgp.StringPrefixSize + len(z.ReplyTo) + 7 + msgp.StringPrefixSize + len(z.Digest) + 5 + msgp.BytesPrefixSize + len(z.Seed) + 5 + z.With.Msgsize() + 7 + z.Inputs.Msgsize() + 7 + 1 + 7 + msgp.Int64Size + 4 + msgp.Float64Size + 12 + msgp.Int64Size + 11 + 1 + 7 + msgp.Int64Size + 4 + msgp.Float64Size + 12 + msgp.Int64Size + 5 + msgp.StringPrefixSize + len(z.Mode) + 5 + msgp.ArrayHeaderSize
 	for za0001 := range z.Tape {
 		s += z.Tape[za0001].Msgsize()
+	}
+	s += 9
+	if z.Decision == nil {
+		s += msgp.NilSize
+	} else {
+		s += z.Decision.Msgsize()
 	}
 	s += 6 + msgp.ArrayHeaderSize
 	for za0002 := range z.Outer {
@@ -1204,8 +1249,8 @@ func (z *AgentRequest) Msgsize() (s int) {
 func (z *AgentResponse) MarshalMsg(b []byte) (o []byte, err error) {
 	o = msgp.Require(b, z.Msgsize())
 	// check for omitted fields
-	zb0001Len := uint32(15)
-	var zb0001Mask uint16 /* 15 bits */
+	zb0001Len := uint32(16)
+	var zb0001Mask uint16 /* 16 bits */
 	_ = zb0001Mask
 	if z.Error == nil {
 		zb0001Len--
@@ -1223,12 +1268,16 @@ func (z *AgentResponse) MarshalMsg(b []byte) (o []byte, err error) {
 		zb0001Len--
 		zb0001Mask |= 0x2000
 	}
-	if z.Diverged == nil {
+	if z.Action == nil {
 		zb0001Len--
 		zb0001Mask |= 0x4000
 	}
+	if z.Diverged == nil {
+		zb0001Len--
+		zb0001Mask |= 0x8000
+	}
 	// variable map header, size zb0001Len
-	o = append(o, 0x80|uint8(zb0001Len))
+	o = msgp.AppendMapHeader(o, zb0001Len)
 
 	// skip if no fields are to be emitted
 	if zb0001Len != 0 {
@@ -1319,6 +1368,19 @@ func (z *AgentResponse) MarshalMsg(b []byte) (o []byte, err error) {
 			o = msgp.AppendBool(o, z.TapeCut)
 		}
 		if (zb0001Mask & 0x4000) == 0 { // if not omitted
+			// string "action"
+			o = append(o, 0xa6, 0x61, 0x63, 0x74, 0x69, 0x6f, 0x6e)
+			if z.Action == nil {
+				o = msgp.AppendNil(o)
+			} else {
+				o, err = z.Action.MarshalMsg(o)
+				if err != nil {
+					err = msgp.WrapError(err, "Action")
+					return
+				}
+			}
+		}
+		if (zb0001Mask & 0x8000) == 0 { // if not omitted
 			// string "diverged"
 			o = append(o, 0xa8, 0x64, 0x69, 0x76, 0x65, 0x72, 0x67, 0x65, 0x64)
 			if z.Diverged == nil {
@@ -1650,12 +1712,34 @@ func (z *AgentResponse) UnmarshalMsg(bts []byte) (o []byte, err error) {
 				err = msgp.WrapError(err, "TapeCut")
 				return
 			}
-		case "diverged":
+		case "action":
 			if zb0001Dup[1]&(1<<6) != 0 {
-				err = msgp.WrapError(msgp.ErrDuplicateEntry, "Diverged")
+				err = msgp.WrapError(msgp.ErrDuplicateEntry, "Action")
 				return
 			}
 			zb0001Dup[1] |= 1 << 6
+			if msgp.IsNil(bts) {
+				bts, err = msgp.ReadNilBytes(bts)
+				if err != nil {
+					return
+				}
+				z.Action = nil
+			} else {
+				if z.Action == nil {
+					z.Action = new(ActionRequest)
+				}
+				bts, err = z.Action.UnmarshalMsg(bts)
+				if err != nil {
+					err = msgp.WrapError(err, "Action")
+					return
+				}
+			}
+		case "diverged":
+			if zb0001Dup[1]&(1<<7) != 0 {
+				err = msgp.WrapError(msgp.ErrDuplicateEntry, "Diverged")
+				return
+			}
+			zb0001Dup[1] |= 1 << 7
 			if msgp.IsNil(bts) {
 				bts, err = msgp.ReadNilBytes(bts)
 				if err != nil {
@@ -1686,7 +1770,7 @@ func (z *AgentResponse) UnmarshalMsg(bts []byte) (o []byte, err error) {
 
 // Msgsize returns an upper bound estimate of the number of bytes occupied by the serialized message
 func (z *AgentResponse) Msgsize() (s int) {
-	s = 1 + 5 + msgp.StringPrefixSize + len(z.Node) + 8 + msgp.Uint32Size + 9 + msgp.StringPrefixSize + len(z.TraceID) + 7 + msgp.StringPrefixSize + len(z.Status) + 6 + z.Ports.Msgsize() + 6
+	s = 3 + 5 + msgp.StringPrefixSize + len(z.Node) + 8 + msgp.Uint32Size + 9 + msgp.StringPrefixSize + len(z.TraceID) + 7 + msgp.StringPrefixSize + len(z.Status) + 6 + z.Ports.Msgsize() + 6
 	if z.Error == nil {
 		s += msgp.NilSize
 	} else {
@@ -1696,7 +1780,13 @@ func (z *AgentResponse) Msgsize() (s int) {
 	for za0001 := range z.Tape {
 		s += z.Tape[za0001].Msgsize()
 	}
-	s += 9 + msgp.BoolSize + 9
+	s += 9 + msgp.BoolSize + 7
+	if z.Action == nil {
+		s += msgp.NilSize
+	} else {
+		s += z.Action.Msgsize()
+	}
+	s += 9
 	if z.Diverged == nil {
 		s += msgp.NilSize
 	} else {

@@ -11,7 +11,6 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/runloop-os/runloop/bus"
-	"github.com/runloop-os/runloop/opening"
 	"github.com/runloop-os/runloop/pog"
 	"github.com/runloop-os/runloop/wasm"
 )
@@ -188,27 +187,4 @@ func auditRefusal(store *pog.Store, r bus.Refusal, warn func(error)) {
 	if err != nil {
 		warn(err)
 	}
-}
-
-// runStore keeps the records of runs in the ledger.
-type runStore struct{ store *pog.Store }
-
-// Append implements opening.Store.
-func (r runStore) Append(ctx context.Context, records []opening.Record) error {
-	deltas := make([]pog.Delta, len(records))
-	for i, rec := range records {
-		var ids struct {
-			TraceID   string `json:"trace_id"`
-			OpeningID string `json:"opening_id"`
-		}
-		if err := json.Unmarshal(rec.Payload, &ids); err != nil {
-			return err
-		}
-		deltas[i] = pog.Delta{
-			Kind: rec.Kind, Payload: rec.Payload,
-			Provenance: pog.Provenance{TraceID: ids.TraceID, OpeningID: ids.OpeningID},
-		}
-	}
-	_, err := r.store.Propose(ctx, pog.System(), deltas...)
-	return err
 }

@@ -112,30 +112,49 @@ func (m modelService) Complete(ctx context.Context, c wasm.Caller, q wasm.ModelR
 	}
 	return &wasm.ModelResponse{
 		Text: res.Text, ToolCalls: calls, Model: res.Model, Provider: res.Provider, Cached: res.Cached,
-		Usage: rmp.Usage{TokensIn: res.Usage.TokensIn, TokensOut: res.Usage.TokensOut, USD: res.Usage.USD},
+		Usage: usageOf(res.Usage),
 	}, nil
 }
 
-// completion puts an agent's request into the broker's form. Answers are
-// shared only between attempts of the same agent with the same capabilities.
-func completion(c wasm.Caller, q wasm.ModelRequest) (*broker.Request, error) {
-	req := &broker.Request{
-		Model: q.Model, Schema: q.Schema,
-		Caller: broker.Caller{
-			Trace: c.TraceID, Node: c.Node, Agent: c.Agent,
-			CacheScope: c.Agent + "\x00" + c.Caps.Digest(),
-			Limits: broker.Limits{
-				Node: broker.Limit{Tokens: c.Budget.Tokens, USD: c.Budget.USD},
-				Run:  broker.Limit{Tokens: c.RunBudget.Tokens, USD: c.RunBudget.USD},
-			},
-		},
+// Embed implements wasm.Models.
+func (m modelService) Embed(ctx context.Context, c wasm.Caller, q wasm.EmbedRequest) (*wasm.EmbedResponse, error) {
+	res, err := m.broker.Embed(ctx, broker.EmbedRequest{Model: q.Model, Input: q.Input, Caller: modelCaller(c)})
+	if err != nil {
+		return nil, modelError(err)
+	}
+	return &wasm.EmbedResponse{
+		Vectors: res.Vectors, Model: res.Model, Provider: res.Provider, Usage: usageOf(res.Usage),
+	}, nil
+}
+
+func usageOf(u broker.Usage) rmp.Usage {
+	return rmp.Usage{TokensIn: u.TokensIn, TokensOut: u.TokensOut, USD: u.USD}
+}
+
+// modelCaller is for whom the broker works. Answers are shared only between
+// attempts of the same agent with the same capabilities.
+func modelCaller(c wasm.Caller) broker.Caller {
+	out := broker.Caller{
+		Trace: c.TraceID, Node: c.Node, Agent: c.Agent,
+		CacheScope: c.Agent + "\x00" + c.Caps.Digest(),
+		Limits:     budgetLimits(c.Budget, c.RunBudget),
 	}
 	for _, o := range c.Outer {
-		req.Caller.Outer = append(req.Caller.Outer, broker.Outer{Trace: o.TraceID, Node: o.Node, Limits: broker.Limits{
-			Node: broker.Limit{Tokens: o.Budget.Tokens, USD: o.Budget.USD},
-			Run:  broker.Limit{Tokens: o.RunBudget.Tokens, USD: o.RunBudget.USD},
-		}})
+		out.Outer = append(out.Outer, broker.Outer{Trace: o.TraceID, Node: o.Node, Limits: budgetLimits(o.Budget, o.RunBudget)})
 	}
+	return out
+}
+
+func budgetLimits(node, run rmp.Budget) broker.Limits {
+	return broker.Limits{
+		Node: broker.Limit{Tokens: node.Tokens, USD: node.USD},
+		Run:  broker.Limit{Tokens: run.Tokens, USD: run.USD},
+	}
+}
+
+// completion puts an agent's request into the broker's form.
+func completion(c wasm.Caller, q wasm.ModelRequest) (*broker.Request, error) {
+	req := &broker.Request{Model: q.Model, Schema: q.Schema, Caller: modelCaller(c)}
 	for _, part := range []struct {
 		name string
 		raw  json.RawMessage

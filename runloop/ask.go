@@ -2,6 +2,7 @@ package runloop
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"fmt"
 	"os"
@@ -22,17 +23,24 @@ func (o *IO) askYes(question string) (bool, error) {
 }
 
 // askLine asks on the terminal and returns the answer in small letters, or ""
-// when ctx ends before. What was typed before the question does not answer it.
+// when ctx ends before.
 func (o *IO) askLine(ctx context.Context, question string) string {
+	return strings.ToLower(o.askText(ctx, question, ""))
+}
+
+// askText asks on the terminal and returns the answer, or otherwise for an
+// empty one or when ctx ends before. What was typed before the question does
+// not answer it.
+func (o *IO) askText(ctx context.Context, question, otherwise string) string {
 	typed := o.typed.next(o)
 	fmt.Fprint(o.Stderr, question)
 	select {
 	case <-ctx.Done():
 		fmt.Fprintln(o.Stderr)
-		return ""
+		return otherwise
 	case line := <-typed:
 		o.typed.taken()
-		return strings.ToLower(strings.TrimSpace(line))
+		return cmp.Or(strings.TrimSpace(line), otherwise)
 	}
 }
 

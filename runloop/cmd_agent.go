@@ -20,7 +20,7 @@ func cmdAgent(io *IO) *cli.Command {
    rlp agent install greeter.tar.gz`,
 		Subcommands: []*cli.Command{
 			cmdAgentList(io), cmdAgentShow(io), cmdAgentGrant(io), explain,
-			cmdAgentInstall(io), cmdAgentRemove(io), cmdAgentKeygen(io), cmdAgentSign(io), cmdAgentVerify(io),
+			cmdAgentScaffold(io), cmdAgentBuild(io), cmdAgentInstall(io), cmdAgentRemove(io), cmdAgentKeygen(io), cmdAgentSign(io), cmdAgentVerify(io),
 		},
 	}
 }
@@ -161,6 +161,9 @@ func (d *desk) showAsk(b *wasm.Bundle, r *wasm.Ruling) {
 	}
 	fmt.Fprintf(d.io.Stderr, "agent %s %s from %s (signed: %s) asks %s\n", printable(b.Manifest.Name),
 		printable(b.Manifest.Version), printable(b.Origin), printable(signed), printable(b.Caps.Describe()))
+	if d.catalog.Shadows(b) {
+		fmt.Fprintf(d.io.Stderr, "it takes the place of the agent %s that came with the binary\n", printable(b.Manifest.Name))
+	}
 	if left := r.Caps.Describe(); left != b.Caps.Describe() {
 		fmt.Fprintf(d.io.Stderr, "policies leave it %s\n", printable(left))
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/google/uuid"
 	"github.com/urfave/cli/v2"
 
 	"github.com/runloop-os/runloop/bus"
@@ -197,10 +198,7 @@ func (s *session) runPlan(ctx context.Context, plan *opening.Plan, f *runFlags) 
 		return err
 	}
 	defer ui.close()
-	s.host.Warm(ctx, plan.Refs())
-	engine, release := s.engine(view.event)
-	report, err := engine.Run(ctx, plan, opening.RunOptions{Flags: ui.policy.flags(), Fork: f.fork})
-	release()
+	report, err := s.runHere(ctx, plan, view.event, opening.RunOptions{Flags: ui.policy.flags(), Fork: f.fork})
 	if cerr := view.close(report); err == nil {
 		err = cerr
 	}
@@ -218,6 +216,21 @@ func (s *session) runPlan(ctx context.Context, plan *opening.Plan, f *runFlags) 
 		}
 	}
 	return runExit(report, ui.declined(), interrupted())
+}
+
+// runHere carries a plan out in this process, which has the run until it ends.
+func (s *session) runHere(ctx context.Context, plan *opening.Plan, sink func(opening.Event), opt opening.RunOptions) (*opening.Report, error) {
+	opt.TraceID = uuid.New()
+	owner, err := s.owners().take(opt.TraceID)
+	if err != nil {
+		return nil, err
+	}
+	s.host.Warm(ctx, plan.Refs())
+	engine, release := s.engine(sink)
+	defer release()
+	report, err := engine.Run(ctx, plan, opt)
+	owner.release(err == nil)
+	return report, err
 }
 
 // runExit is the error that stands for how a run ended; the user has seen why.

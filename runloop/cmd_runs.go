@@ -49,8 +49,14 @@ func cmdRuns(io *IO) *cli.Command {
 			},
 			{
 				Name: "cancel", Usage: "stop a run of the daemon", ArgsUsage: "TRACE",
-				Action: withTrace(func(c *cli.Context, id uuid.UUID) error { return runsCancel(c.Context, io, id) }),
+				Action: withTrace(func(c *cli.Context, id uuid.UUID) error {
+					_, err := steerRun(c.Context, io, id, &ctrlRequest{Op: "run.cancel"})
+					return err
+				}),
 			},
+			cmdRunsPause(io),
+			cmdRunsResume(io),
+			cmdRunsStep(io),
 			cmdRunsFork(io),
 			cmdRunsExport(io),
 			cmdRunsVerify(io),
@@ -153,18 +159,4 @@ func runsFollow(ctx context.Context, io *IO, id uuid.UUID, progress string) erro
 		return errors.Join(err, view.close(nil))
 	}
 	return r.follow(ctx, events)
-}
-
-func runsCancel(ctx context.Context, io *IO, id uuid.UUID) error {
-	cfg, err := io.config()
-	if err != nil {
-		return err
-	}
-	conn, err := dialDaemon(ctx, cfg, bus.KindCLI)
-	if err != nil {
-		return err
-	}
-	defer conn.Close()
-	_, err = conn.ask(ctx, &ctrlRequest{Op: "run.cancel", TraceID: "trace:" + id.String()})
-	return err
 }

@@ -117,7 +117,11 @@ func (f *forkFlags) runLocal(
 	if err != nil {
 		return err
 	}
-	plan, err := opening.NewPlan(changed.opening, planCatalog{s.catalog}, changed.params)
+	catalog := openingCatalog{planCatalog: planCatalog{s.catalog}, dirs: cfg.Openings.SearchDirs}
+	var plan *opening.Plan
+	if catalog.along, err = openingsOf(run.trace); err == nil {
+		plan, err = opening.NewPlan(changed.opening, catalog, changed.params)
+	}
 	if err != nil {
 		return errors.Join(io.showProblems(err, f.run.errorsFormat), s.Close())
 	}
@@ -128,6 +132,19 @@ func (f *forkFlags) runLocal(
 		err = cerr
 	}
 	return err
+}
+
+// openingsOf are the openings that the nodes of a run used, as they were.
+func openingsOf(t *opening.Trace) (map[string]openingSource, error) {
+	openings, err := t.NestedOpenings()
+	if err != nil {
+		return nil, err
+	}
+	out := map[string]openingSource{}
+	for name, o := range openings {
+		out[name] = openingSource{name: name, text: o.YAML()}
+	}
+	return out, nil
 }
 
 // capsDigest tells what an agent may do here now.

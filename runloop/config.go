@@ -147,13 +147,13 @@ type BusConfig struct {
 
 // BusLimitsConfig bounds what the clients of the socket may take.
 type BusLimitsConfig struct {
-	Connections   int    `koanf:"connections"`
-	Subscriptions int    `koanf:"subscriptions"` // of one connection
-	QueueBytes    int    `koanf:"queue_bytes"`   // that wait for one connection
-	BodyBytes     uint32 `koanf:"body_bytes"`    // of one frame
-	FrameRate     int    `koanf:"frames_per_second"`
-	HandshakeMS   int    `koanf:"handshake_ms"`
-	IdleMS        int    `koanf:"idle_ms"`
+	Connections   int `koanf:"connections"`
+	Subscriptions int `koanf:"subscriptions"` // of one connection
+	QueueBytes    int `koanf:"queue_bytes"`   // that wait for one connection
+	BodyBytes     int `koanf:"body_bytes"`    // of one frame
+	FrameRate     int `koanf:"frames_per_second"`
+	HandshakeMS   int `koanf:"handshake_ms"`
+	IdleMS        int `koanf:"idle_ms"`
 }
 
 // BusAuthConfig names the group that may connect and the kinds of clients
@@ -238,7 +238,7 @@ func defaultConfig() map[string]any {
 				"group": "", "publishers": m{"action_decision": m{"allowed_kinds": []any{"ui", "tui"}, "allowed_uids": []any{}}},
 			},
 			"limits": m{
-				"connections": 1024, "subscriptions": 256, "queue_bytes": 8 << 20, "body_bytes": rmp.DefaultMaxBody,
+				"connections": 1024, "subscriptions": 256, "queue_bytes": 8 << 20, "body_bytes": int(rmp.DefaultMaxBody),
 				"frames_per_second": 100_000, "handshake_ms": 5000, "idle_ms": 120_000,
 			},
 		},

@@ -144,8 +144,8 @@ func (c *control) answer(ctx context.Context, id rmp.TraceID, req *ctrlRequest, 
 	switch req.Op {
 	case "run.submit":
 		return c.submit(ctx, id, req)
-	case "run.cancel":
-		return c.cancel(req)
+	case "run.cancel", "run.pause", "run.resume", "run.step":
+		return c.steer(ctx, req)
 	case "run.get":
 		return c.get(ctx, req)
 	case "run.list":
@@ -156,7 +156,8 @@ func (c *control) answer(ctx context.Context, id rmp.TraceID, req *ctrlRequest, 
 		return c.status(ctx)
 	}
 	return ctrlAnswer{Op: "error", Code: "unknown_op", Reason: "there is no op " + req.Op +
-		didYouMean(req.Op, []string{"run.submit", "run.cancel", "run.get", "run.list", "agents.describe", "status"})}
+		didYouMean(req.Op, []string{"run.submit", "run.cancel", "run.pause", "run.resume",
+			"run.step", "run.get", "run.list", "agents.describe", "status"})}
 }
 
 func (c *control) describe(req *ctrlRequest) ctrlAnswer {

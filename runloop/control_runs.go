@@ -85,33 +85,12 @@ func (c *control) policy(confirm string) (*ruling, error) {
 	return nil, &ctrlError{"invalid", "flags.confirm " + confirm + ": ask, yes or no"}
 }
 
-// find returns the run of this daemon that a request names.
-func (c *control) find(req *ctrlRequest) (*run, error) {
-	id, err := traceOf(req)
-	if err != nil {
-		return nil, err
-	}
-	if r := c.runs.get(id); r != nil {
-		return r, nil
-	}
-	return nil, &ctrlError{"not_found", "no run " + req.TraceID + " goes on here or ended lately"}
-}
-
 func traceOf(req *ctrlRequest) (rmp.TraceID, error) {
 	id, err := rmp.ParseTraceID(req.TraceID)
 	if err != nil {
 		return id, &ctrlError{"invalid", "trace_id " + req.TraceID + " is not trace:<uuid>"}
 	}
 	return id, nil
-}
-
-func (c *control) cancel(req *ctrlRequest) ctrlAnswer {
-	r, err := c.find(req)
-	if err != nil {
-		return refusal("error", err)
-	}
-	r.cancel()
-	return ctrlAnswer{Op: "ok", TraceID: "trace:" + r.id.String()}
 }
 
 // get tells the state of a run and of each of its nodes.
@@ -132,8 +111,9 @@ func (c *control) state(ctx context.Context, req *ctrlRequest) (*runState, error
 	}
 	var state *runState
 	if r := c.runs.get(id); r != nil {
+		r.settled(ctx)
 		state = r.state(req.Events)
-		if state.Actions, err = c.pending(state.TraceID); err != nil {
+		if state.Actions, err = c.pending(ctx, r); err != nil {
 			return nil, err
 		}
 	} else if state, err = c.recorded(ctx, uuid.UUID(id)); err != nil {
@@ -157,10 +137,12 @@ func (c *control) recorded(ctx context.Context, id uuid.UUID) (*runState, error)
 	}, nil
 }
 
-// pending are a run's action requests without a decision.
-func (c *control) pending(trace string) ([]json.RawMessage, error) {
+// pending are a run's action requests without a decision: those of attempts that
+// wait in their sandbox, and those of parked ones.
+func (c *control) pending(ctx context.Context, r *run) ([]json.RawMessage, error) {
 	var out []json.RawMessage
-	for _, req := range c.session.confirm.Pending(trace) {
+	open := c.session.confirm.Pending("trace:" + r.id.String())
+	for _, req := range append(open, r.waitingActions(ctx)...) {
 		raw, err := req.MarshalMsg(nil)
 		if err != nil {
 			return nil, err

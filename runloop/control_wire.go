@@ -26,6 +26,8 @@ type ctrlRequest struct {
 	Agents       []string               `json:"agents"`
 	State        string                 `json:"state"` // filter of run.list
 	Limit        int                    `json:"limit"`
+	By           string                 `json:"by"`     // who pauses or resumes
+	Accept       bool                   `json:"accept"` // run.resume: agents that changed
 }
 
 // ctrlOpening is an opening that another uses.
@@ -68,6 +70,7 @@ type ctrlAnswer struct {
 	Code        string           `json:"code,omitempty"`
 	Reason      string           `json:"reason,omitempty"`
 	Problems    opening.Problems `json:"problems,omitempty"`
+	Node        string           `json:"node,omitempty"` // that run.step started
 	Run         *runState        `json:"run,omitempty"`
 	Runs        []listedRun      `json:"runs,omitempty"`
 	Agents      []describedAgent `json:"agents,omitempty"`

@@ -185,6 +185,7 @@ func (d *daemon) start(ctx context.Context, listeners []net.Listener) error {
 			}
 		})
 	}
+	d.serving.Go(func() { d.runs.resumeAll(ctx) })
 	d.log.Info("started", "version", version, "pid", os.Getpid(), "socket", d.control.socket)
 	d.notify(systemd.SdNotifyReady)
 	return nil

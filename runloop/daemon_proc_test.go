@@ -226,7 +226,7 @@ type terminal struct {
 	master *os.File
 	shown  *output
 	cmd    *exec.Cmd
-	ended  chan struct{}
+	ended  chan struct{} // and all that it showed was read
 }
 
 // terminal runs a program on a terminal of its own.
@@ -241,8 +241,8 @@ func (h *home) terminal(name string, args ...string) *terminal {
 	}
 	slave.Close()
 	p := &terminal{t: h.t, master: master, shown: &output{}, cmd: cmd, ended: make(chan struct{})}
-	go func() { _, _ = io.Copy(p.shown, master) }()
 	go func() {
+		_, _ = io.Copy(p.shown, master) // until nobody has the other end
 		_ = cmd.Wait()
 		close(p.ended)
 	}()

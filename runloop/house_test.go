@@ -27,12 +27,15 @@ var mayImport = map[string][]string{
 	"opening":    {"bus", "rmp"},
 	"wasm":       {"bus", "rmp"},
 	"wasm/guest": {},
-	"pog":        {},
-	"broker":     {},
-	"router":     {},
-	"tui":        {"bus", "rmp"},
-	"agents":     {},
-	"examples":   {},
+
+	"wasm/guest/guesttest": {"wasm/guest"},
+
+	"pog":      {},
+	"broker":   {},
+	"router":   {},
+	"tui":      {"bus", "rmp"},
+	"agents":   {},
+	"examples": {},
 
 	"agents/crew":         {"wasm/guest"},
 	"agents/stamp":        {},

@@ -8,7 +8,6 @@ import (
 	"strings"
 
 	"github.com/runloop-os/runloop/opening"
-	"github.com/runloop-os/runloop/pog"
 	"github.com/runloop-os/runloop/wasm"
 )
 
@@ -78,15 +77,12 @@ func parseTrace(ref string, src []byte) (*recorded, error) {
 	return &recorded{trace: t, raw: src}, nil
 }
 
-// storedTrace finds the run.trace event of a run, without touching the store.
+// storedTrace finds the trace of a run, without touching the store.
 func (o *IO) storedTrace(ctx context.Context, cfg *Loaded, ref string) (json.RawMessage, error) {
 	id := strings.TrimPrefix(strings.TrimPrefix(ref, "run:"), "trace:")
-	ev, err := pog.Peek(ctx, o.storeOptions(cfg), "run.trace", id)
-	if errors.Is(err, pog.ErrNotFound) {
-		return nil, exitErrorf(exitNotFound, "no trace of a run %s in %s", ref, o.places(cfg).pog)
-	}
+	t, err := o.peekTrace(ctx, cfg, id)
 	if err != nil {
 		return nil, err
 	}
-	return ev.Payload, nil
+	return t.JSON(), nil
 }

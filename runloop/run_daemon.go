@@ -10,7 +10,6 @@ import (
 
 	"github.com/runloop-os/runloop/bus"
 	"github.com/runloop-os/runloop/opening"
-	"github.com/runloop-os/runloop/pog"
 	"github.com/runloop-os/runloop/rmp"
 )
 
@@ -224,11 +223,11 @@ func (r *remoteRun) report(ctx context.Context) *opening.Report {
 
 // writeTrace takes the trace out of the ledger, where the daemon put it.
 func (r *remoteRun) writeTrace(ctx context.Context, file string) error {
-	ev, err := pog.Peek(ctx, r.io.storeOptions(r.cfg), "run.trace", r.id.String())
+	t, err := r.io.peekTrace(ctx, r.cfg, r.id.String())
 	if err != nil {
 		return fmt.Errorf("--trace-out: %w", err)
 	}
-	if err := writeSynced(file, append(ev.Payload, '\n')); err != nil {
+	if err := writeSynced(file, append(t.JSON(), '\n')); err != nil {
 		return fmt.Errorf("--trace-out: %w", err)
 	}
 	return nil

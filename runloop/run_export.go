@@ -1,6 +1,7 @@
 package runloop
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"crypto/sha256"
@@ -10,6 +11,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"slices"
 	"strings"
 
 	"github.com/runloop-os/runloop/opening"
@@ -39,7 +41,7 @@ func (o *IO) exportRun(ctx context.Context, cfg *Loaded, ref string) (*opening.R
 		return b, nil
 	}
 	err = o.withStore(ctx, func(store *pog.Store) error {
-		events, err := eventsOfRun(ctx, store, run.trace.TraceID)
+		events, err := eventsOfRuns(ctx, store, run.trace.RunIDs())
 		if err != nil {
 			return err
 		}
@@ -52,11 +54,26 @@ func (o *IO) exportRun(ctx context.Context, cfg *Loaded, ref string) (*opening.R
 	return b, err
 }
 
+// eventsOfRuns reads every event about a run and the runs inside of it, in order,
+// each once.
+func eventsOfRuns(ctx context.Context, store *pog.Store, traces []string) ([]pog.Event, error) {
+	var all []pog.Event
+	for _, trace := range traces {
+		some, err := eventsOfRun(ctx, store, trace)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, some...)
+	}
+	slices.SortFunc(all, func(a, b pog.Event) int { return cmp.Compare(a.ID, b.ID) })
+	return slices.CompactFunc(all, func(a, b pog.Event) bool { return a.ID == b.ID }), nil
+}
+
 // eventsOfRun reads every event about a run, in order.
 func eventsOfRun(ctx context.Context, store *pog.Store, trace string) ([]pog.Event, error) {
 	var all []pog.Event
 	for after := int64(0); ; {
-		some, err := store.Events(ctx, pog.AllReader(), pog.Filter{Entity: trace, AfterID: after})
+		some, err := store.Events(ctx, pog.AllReader(), pog.Filter{Entity: trace, AfterID: after, Stored: true})
 		if err != nil || len(some) == 0 {
 			return all, err
 		}

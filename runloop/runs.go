@@ -2,6 +2,7 @@ package runloop
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"sync"
 	"time"
@@ -14,11 +15,11 @@ import (
 
 // Bounds of what a daemon keeps of runs.
 const (
-	runsActiveMax   = 64               // at a time
-	runsEndedMax    = 200              // that can still be asked for without the ledger
-	eventsKeptMax   = 8 << 20          // bytes of the events of one run
-	endedKept       = 10 * time.Minute // how long an ended run is remembered
-	cancelledWithin = 10 * time.Second // how long guests may take to be gone
+	runsActiveMax = 64               // at a time
+	runsEndedMax  = 200              // that can still be asked for without the ledger
+	eventsKeptMax = 8 << 20          // bytes of the events of one run
+	endedKept     = 10 * time.Minute // how long an ended run is remembered
+	leftWithin    = 10 * time.Second // how long guests may take to be gone
 )
 
 // runTable is the runs of a daemon: those that go on, and those that ended
@@ -32,6 +33,8 @@ type runTable struct {
 	started uint64 // in all
 	closed  bool
 	going   sync.WaitGroup
+
+	resuming sync.Mutex // held while a run is taken over
 }
 
 // run is one run of a daemon.
@@ -40,13 +43,15 @@ type run struct {
 	plan    *opening.Plan
 	policy  *ruling // nil: a user interface decides
 	started time.Time
-	cancel  context.CancelFunc
+	ctl     *opening.Control
 	done    chan struct{}
 
 	mu     sync.Mutex
 	events []opening.Event
 	kept   int  // bytes of them
 	cut    bool // there were more
+	paused bool
+	ending bool // its end is published
 	ended  time.Time
 	report *opening.Report
 	err    error
@@ -59,24 +64,46 @@ func newRunTable(s *session) *runTable {
 // start begins a run, once for each id. It goes on by itself, whatever becomes
 // of its client.
 func (t *runTable) start(id uuid.UUID, plan *opening.Plan, policy *ruling) error {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	switch {
-	case t.closed:
-		return &ctrlError{"shutting_down", "the daemon is shutting down; it takes no more runs"}
-	case t.active >= runsActiveMax:
-		return &ctrlError{"busy", "there are too many runs at a time; try again when one has ended"}
-	case t.runs[rmp.TraceID(id)] != nil:
+	if t.get(rmp.TraceID(id)) != nil {
 		return nil // it was submitted before
 	}
-	ctx, cancel := context.WithCancel(context.Background())
-	r := &run{id: id, plan: plan, policy: policy, started: time.Now(), cancel: cancel, done: make(chan struct{})}
+	if active, _ := t.counts(); active >= runsActiveMax {
+		return &ctrlError{"busy", "there are too many runs at a time; try again when one has ended"}
+	}
+	owner, err := t.session.owners().take(id)
+	if errors.Is(err, errOwned) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	_, err = t.begin(&run{id: id, plan: plan, policy: policy, started: time.Now()}, owner,
+		func(ctx context.Context, e *opening.Engine, ctl *opening.Control) (*opening.Report, error) {
+			return e.Run(ctx, plan, opening.RunOptions{TraceID: id, Flags: policy.flags(), Control: ctl})
+		})
+	if err != nil {
+		owner.release(true)
+	}
+	return err
+}
+
+// doRun starts a run or goes on with it, and returns when it has ended.
+type doRun func(context.Context, *opening.Engine, *opening.Control) (*opening.Report, error)
+
+// begin has a run of this process carried out.
+func (t *runTable) begin(r *run, owner *runOwner, do doRun) (*run, error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.closed {
+		return nil, &ctrlError{"shutting_down", "the daemon is shutting down; it takes no more runs"}
+	}
+	r.ctl, r.done = opening.NewControl(), make(chan struct{})
 	t.forgetOld()
-	t.runs[rmp.TraceID(id)] = r
+	t.runs[rmp.TraceID(r.id)] = r
 	t.active++
 	t.started++
-	t.going.Go(func() { t.carryOut(ctx, r) })
-	return nil
+	t.going.Go(func() { t.carryOut(r, owner, do) })
+	return r, nil
 }
 
 // forgetOld drops ended runs that are old or too many. The caller has the lock.
@@ -95,20 +122,23 @@ func (t *runTable) forgetOld() {
 	}
 }
 
-func (t *runTable) carryOut(ctx context.Context, r *run) {
-	defer r.cancel()
+func (t *runTable) carryOut(r *run, owner *runOwner, do doRun) {
 	s := t.session
-	s.host.Warm(ctx, r.plan.Refs())
+	s.host.Warm(context.Background(), r.plan.Refs())
 	engine, release := s.engine(r.keep)
-	report, err := engine.Run(ctx, r.plan, opening.RunOptions{TraceID: r.id, Flags: r.policy.flags()})
+	report, err := do(context.Background(), engine, r.ctl)
 	release()
-	s.broker.EndRun("trace:" + r.id.String())
-	if err != nil {
+	left := errors.Is(err, opening.ErrLeft)
+	if !left {
+		s.broker.EndRun("trace:" + r.id.String())
+	}
+	if err != nil && !left {
 		s.warn(err)
 	}
 	r.mu.Lock()
 	r.report, r.err, r.ended = report, err, time.Now()
 	r.mu.Unlock()
+	owner.release(err == nil)
 	close(r.done)
 	t.mu.Lock()
 	t.active--
@@ -125,6 +155,14 @@ func (r *run) endedAt() time.Time {
 func (r *run) keep(ev opening.Event) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	switch ev.Kind {
+	case "run.paused":
+		r.paused = true
+	case "run.resumed":
+		r.paused = false
+	case "run.finished":
+		r.ending = true
+	}
 	size := len(ev.Message) + len(ev.Meta) + 200
 	if r.kept+size > eventsKeptMax && ev.Kind != "run.finished" {
 		r.cut = true
@@ -132,6 +170,21 @@ func (r *run) keep(ev opening.Event) {
 	}
 	r.kept += size
 	r.events = append(r.events, ev)
+}
+
+// settled waits until a run whose end is published has its report. Who hears of
+// the end may ask for the report before the engine has given it.
+func (r *run) settled(ctx context.Context) {
+	r.mu.Lock()
+	ending := r.ending
+	r.mu.Unlock()
+	if !ending {
+		return
+	}
+	select {
+	case <-r.done:
+	case <-ctx.Done():
+	}
 }
 
 // get returns a run that goes on or ended lately.
@@ -158,8 +211,9 @@ func (t *runTable) counts() (active int, started uint64) {
 	return t.active, t.started
 }
 
-// drain takes no more runs and waits for those that go on; when ctx ends they
-// are cancelled.
+// drain takes no more runs and waits for those that go on. Runs that only wait
+// for people are left as they are at once, all others when ctx ends: their
+// record is whole, and the next daemon goes on with them.
 func (t *runTable) drain(ctx context.Context) {
 	t.mu.Lock()
 	t.closed = true
@@ -169,19 +223,18 @@ func (t *runTable) drain(ctx context.Context) {
 		t.going.Wait()
 		close(ended)
 	}()
+	t.leave(ctx, false)
 	select {
 	case <-ended:
 		return
 	case <-ctx.Done():
 	}
-	t.mu.Lock()
-	for _, r := range t.runs {
-		r.cancel()
-	}
-	t.mu.Unlock()
+	late, cancel := context.WithTimeout(context.Background(), leftWithin)
+	defer cancel()
+	t.leave(late, true)
 	select {
 	case <-ended:
-	case <-time.After(cancelledWithin):
-		t.session.io.warnf("some agents did not end within %s", cancelledWithin)
+	case <-late.Done():
+		t.session.io.warnf("some agents did not end within %s", leftWithin)
 	}
 }

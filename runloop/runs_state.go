@@ -12,7 +12,7 @@ type runState struct {
 	TraceID     string          `json:"trace_id"`
 	OpeningID   string          `json:"opening_id"`
 	OpeningName string          `json:"opening_name"`
-	Status      string          `json:"status"` // running, or how it ended
+	Status      string          `json:"status"` // running, paused, or how it ended
 	Here        bool            `json:"here"`   // this daemon carries it out, or did lately
 	StartedMS   int64           `json:"started_ms"`
 	FinishedMS  int64           `json:"finished_ms,omitempty"`
@@ -42,6 +42,8 @@ func (r *run) state(events bool) *runState {
 		s.Status, s.Error = "error", r.err.Error()
 	case r.report != nil:
 		s.Status = string(r.report.Status)
+	case r.paused:
+		s.Status = "paused"
 	}
 	if events {
 		s.Events, s.EventsCut = slices.Clone(r.events), r.cut

@@ -5,7 +5,9 @@ import (
 	"bytes"
 	"encoding/hex"
 	"encoding/json"
+	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -33,12 +35,55 @@ func TestScripts(t *testing.T) {
 			env.Setenv("XDG_CACHE_HOME", moduleCache)
 			env.Setenv("TESTDATA", testdata)
 			env.Setenv("TERM", "dumb")
+			env.Setenv("GOCACHE", goCache())
+			env.Setenv("RUSTUP_HOME", rustupHome()) // which is below the real HOME
 			return os.Mkdir(filepath.Join(env.WorkDir, "home"), 0o755)
 		},
+		Condition: func(name string) (bool, error) {
+			if name != "rusttarget" {
+				return false, fmt.Errorf("unknown condition %q", name)
+			}
+			return hasRustTarget(), nil
+		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"events": cmdEvents, "bundle": cmdBundle, "crew": cmdCrew, "pick": cmdPick, "model": cmdModel,
+			"events": cmdEvents, "bundle": cmdBundle, "crew": cmdCrew, "pick": cmdPick, "model": cmdModel, "walk": cmdWalk,
 		},
 	})
+}
+
+// goCache is where Go keeps what it compiled, so that a script that builds an
+// agent does not compile the standard library anew.
+func goCache() string {
+	if dir := os.Getenv("GOCACHE"); dir != "" {
+		return dir
+	}
+	dir, err := os.UserCacheDir()
+	if err != nil {
+		return "off"
+	}
+	return filepath.Join(dir, "go-build")
+}
+
+func rustupHome() string {
+	if dir := os.Getenv("RUSTUP_HOME"); dir != "" {
+		return dir
+	}
+	home, err := os.UserHomeDir()
+	if err != nil {
+		return ""
+	}
+	return filepath.Join(home, ".rustup")
+}
+
+// hasRustTarget reports whether rustc can build for wasm32-wasip1: it knows the
+// target's name even where its library is missing.
+func hasRustTarget() bool {
+	dir, err := exec.Command("rustc", "--print=target-libdir", "--target=wasm32-wasip1").Output()
+	if err != nil {
+		return false
+	}
+	libs, err := filepath.Glob(filepath.Join(strings.TrimSpace(string(dir)), "libstd-*"))
+	return err == nil && len(libs) > 0
 }
 
 // cmdEvents is `events FILE KIND...`: FILE is NDJSON of run events whose kinds,
@@ -127,6 +172,26 @@ func cmdCrew(ts *testscript.TestScript, neg bool, args []string) {
 	_, rest, _ := strings.Cut(string(read(args[1]+"/manifest.toml")), "\nargs = ")
 	writeTestBundle(ts, ts.MkAbs(filepath.Join(args[0], args[1])), args[1], module,
 		string(read(args[1]+"/policy.caps")), "args = "+rest)
+}
+
+// cmdWalk is `walk FILE SECTION`: it runs the sh blocks of a section of a page
+// of docs, as one script that ends at the first failure.
+func cmdWalk(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 2 {
+		ts.Fatalf("usage: walk FILE SECTION")
+	}
+	page, err := os.ReadFile(filepath.Join(root, "docs", args[0]))
+	ts.Check(err)
+	_, section, found := strings.Cut(string(page), "\n## "+args[1]+"\n")
+	section, _, _ = strings.Cut(section, "\n## ")
+	blocks := strings.Split(section, "```sh\n")[1:]
+	if !found || len(blocks) == 0 {
+		ts.Fatalf("docs/%s has no sh blocks in %q", args[0], args[1])
+	}
+	for i := range blocks {
+		blocks[i], _, _ = strings.Cut(blocks[i], "```")
+	}
+	ts.Check(ts.Exec("sh", "-exc", strings.Join(blocks, "\n")))
 }
 
 // cmdPick is `pick VAR FILE PREFIX`: it sets VAR to the first word of FILE that

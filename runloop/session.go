@@ -86,7 +86,7 @@ func (s *session) open(ctx context.Context, opt sessionOptions) error {
 			return err
 		}
 	}
-	s.bus = bus.New(bus.Config{Codec: rmp.Codec{MaxBody: s.cfg.Bus.Limits.BodyBytes}, Log: opt.log})
+	s.bus = bus.New(bus.Config{Codec: rmp.Codec{MaxBody: uint32(s.cfg.Bus.Limits.BodyBytes)}, Log: opt.log})
 	s.runtime = wasm.NewRuntime(wasm.RuntimeConfig{
 		CacheDir: s.places.cache, KeepReady: opt.keepReady, Warn: s.warn,
 	})
@@ -206,6 +206,7 @@ func (s *session) services(actions wasm.Actions) wasm.Services {
 		Actions:      actions,
 		Secrets:      secretService{s.io.secret},
 		Redactor:     &s.secrets,
+		Effects:      effectJournal{s.store},
 		AuditAllowed: s.cfg.Security.Caps.OnAllow,
 		Now:          time.Now,
 	}

@@ -64,18 +64,22 @@ func newAttempt(req *rmp.AgentRequest, b *Bundle, caps *Caps, s *Services) (*att
 	if a.inputs, err = rmp.AppendJSON(nil, orEmptyMap(req.Inputs)); err != nil {
 		return nil, errorf(CodeRequest, "inputs: %v", err)
 	}
-	a.tape = &tape{replay: req.Mode == rmp.ModeReplay, calls: slices.Clone(req.Tape)}
+	if a.tape, err = newTape(req); err != nil {
+		return nil, err
+	}
 	if a.clock, err = a.newClock(s); err != nil {
 		return nil, err
 	}
 	a.door = &door{
-		open: true, services: s, tape: a.tape, emit: a.logLine, checked: a.tape.replay && s.checkReplays,
+		open: true, services: s, tape: a.tape, emit: a.logLine, tools: b.Tools,
+		checked: a.tape.replay && s.checkReplays,
 		caller: Caller{
 			Agent: b.Manifest.Name, TraceID: req.TraceID, OpeningID: req.OpeningID,
 			Node: req.Node, Attempt: req.Attempt, InputsHash: hexSum(a.inputs),
 			Caps: caps, Budget: req.Budget, RunBudget: req.RunBudget, Outer: req.Outer,
 		},
 	}
+	a.door.parking = a.newParking()
 	return a, nil
 }
 
@@ -89,25 +93,28 @@ func orEmptyMap(raw []byte) []byte {
 // newClock is the time that the attempt's capabilities give it. In a replay
 // the readings are taken off the tape, where they are the last entry.
 func (a *attempt) newClock(s *Services) (*clock, error) {
-	if !a.tape.replay {
-		if a.caps.Time {
-			return newRealClock(s.Now), nil
-		}
+	if !a.tape.given() && a.req.Mode != rmp.ModeResume {
+		return a.liveClock(s), nil
+	}
+	readings, err := a.tape.takeReadings()
+	switch {
+	case err != nil:
+		return nil, err
+	case a.tape.replay && (readings == nil || s.checkReplays && !a.caps.Time):
 		return newVirtualClock(), nil
+	case a.tape.replay:
+		return newReplayClock(readings), nil
+	case a.caps.Time:
+		return newResumedClock(s.Now, readings), nil
 	}
-	n := len(a.tape.calls)
-	if n == 0 || a.tape.calls[n-1].Op != opClock {
-		return newVirtualClock(), nil
+	return newVirtualClock(), nil
+}
+
+func (a *attempt) liveClock(s *Services) *clock {
+	if a.caps.Time {
+		return newRealClock(s.Now)
 	}
-	var readings []int64
-	if err := unmarshalMsgpack(a.tape.calls[n-1].OK, &readings); err != nil {
-		return nil, errorf(CodeRequest, "tape: %s: %v", opClock, err)
-	}
-	a.tape.calls = a.tape.calls[:n-1]
-	if s.checkReplays && !a.caps.Time {
-		return newVirtualClock(), nil
-	}
-	return newReplayClock(readings), nil
+	return newVirtualClock()
 }
 
 // run runs the attempt to its end where it was placed, within the time it has.
@@ -292,8 +299,8 @@ func (a *attempt) finishTape() {
 
 // log sends one chunk of the guest's output on its way.
 func (a *attempt) log(stream, level, chunk string, fields []byte) {
-	if a.emit == nil {
-		return
+	if a.emit == nil || a.door.resuming() {
+		return // what it said before it was parked is known
 	}
 	chunk, fields = a.door.redactor().Redact(chunk), a.door.redactor().redactMsgpack(fields)
 	a.emit(rmp.AgentLog{

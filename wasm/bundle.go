@@ -31,6 +31,7 @@ const ManifestFile = "manifest.toml"
 type Bundle struct {
 	Manifest *Manifest
 	Caps     *Caps  // what it asks for, not what it gets
+	Tools    Tools  // of its tools.json, or nil
 	Module   []byte // the WebAssembly binary
 	// ModuleDigest is the hex BLAKE3 of Module; Digest that of the whole
 	// bundle: manifest, capabilities, tools and schemas (and, through the
@@ -117,8 +118,12 @@ func (b *Bundle) readTools(fsys fs.FS, dir string, sum *bundleSum) error {
 	if b.Manifest.Tools == nil {
 		return nil
 	}
-	src, _, err := readRef(fsys, dir, *b.Manifest.Tools, textFileMax)
+	src, name, err := readRef(fsys, dir, *b.Manifest.Tools, textFileMax)
+	if err != nil {
+		return err
+	}
 	sum.add("tools", src)
+	b.Tools, err = ParseTools(name, src)
 	return err
 }
 

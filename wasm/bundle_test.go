@@ -9,6 +9,8 @@ import (
 	"testing"
 	"testing/fstest"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // bundleFiles is a bundle as files; module is its WebAssembly binary.
@@ -199,5 +201,20 @@ func TestOverridesOnlyTakeAway(t *testing.T) {
 				t.Errorf("warnings %q", text)
 			}
 		})
+	}
+}
+
+// TestFilesThatWouldBlockAreRefused: opening a FIFO waits for a writer.
+func TestFilesThatWouldBlockAreRefused(t *testing.T) {
+	for _, file := range []string{"manifest.toml", "policy.caps", "bin/a.wasm", SignatureFile} {
+		dir := writeBundle(t, "a", "", []byte("module"))
+		name := filepath.Join(dir, "a", file)
+		_ = os.Remove(name)
+		if err := errors.Join(os.MkdirAll(filepath.Dir(name), 0o755), unix.Mkfifo(name, 0o644)); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := catalogOf(t, dir).Bundle("a"); !errors.Is(err, &Error{Code: CodeBundle}) {
+			t.Errorf("%s: %v", file, err)
+		}
 	}
 }

@@ -103,6 +103,15 @@ func (src *Source) load(ref, name string, modules map[string][]byte) (*Bundle, e
 	return b, nil
 }
 
+// Shadows reports whether b would run in place of an agent of the same name
+// that came with the binary.
+func (c *Catalog) Shadows(b *Bundle) bool {
+	return !b.BuiltIn && slices.ContainsFunc(c.sources, func(src Source) bool {
+		_, err := fs.Stat(src.FS, path.Join(b.Manifest.Name, ManifestFile))
+		return src.BuiltIn && err == nil
+	})
+}
+
 func (c *Catalog) places() string {
 	names := make([]string, len(c.sources))
 	for i, s := range c.sources {

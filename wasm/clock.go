@@ -22,6 +22,7 @@ type clock struct {
 	start    time.Time
 	nanos    int64   // virtual time so far
 	readings []int64 // nanoseconds, recorded or still to be replayed
+	given    int     // readings that an attempt had before it was parked and has not had again
 	replay   bool
 	cut      bool // more readings than a tape takes
 	off      bool // readings are not recorded
@@ -35,6 +36,25 @@ func newVirtualClock() *clock { return &clock{} }
 // newRealClock starts a step after 0: Go's runtime takes 0 for a broken clock.
 func newRealClock(now func() time.Time) *clock {
 	return &clock{now: now, start: now().Add(-virtualStep)}
+}
+
+// sinceEpoch tells readings of the two clocks apart: no attempt runs for three
+// years, and no host is set to before 1973.
+const sinceEpoch = int64(100_000_000 * time.Second)
+
+// newResumedClock goes on with a real clock whose first readings are known.
+// Monotonic time goes on from the last one.
+func newResumedClock(now func() time.Time, readings []int64) *clock {
+	c := newRealClock(now)
+	c.readings, c.given = readings, len(readings)
+	last := int64(0)
+	for _, ns := range readings {
+		if ns < sinceEpoch {
+			last = max(last, ns)
+		}
+	}
+	c.start = c.start.Add(-time.Duration(last))
+	return c
 }
 
 func newReplayClock(readings []int64) *clock {
@@ -56,6 +76,9 @@ func (c *clock) read(of func(time.Time) int64) int64 {
 	switch {
 	case c.replay:
 		return c.nextReading()
+	case c.given > 0:
+		c.given--
+		return c.readings[len(c.readings)-1-c.given]
 	case c.now == nil:
 		c.nanos += int64(virtualStep)
 		return c.nanos
@@ -108,7 +131,7 @@ type clockJob struct {
 	Replay   bool    `json:"replay,omitempty"`
 	Off      bool    `json:"off,omitempty"`
 	Soft     bool    `json:"soft,omitempty"`
-	Readings []int64 `json:"readings,omitempty"` // to be replayed
+	Readings []int64 `json:"readings,omitempty"` // to be given first, or alone in a replay
 }
 
 func (c *clock) job() clockJob {
@@ -121,7 +144,7 @@ func newJobClock(j clockJob) *clock {
 	case j.Replay:
 		c = newReplayClock(j.Readings)
 	case j.Real:
-		c = newRealClock(time.Now)
+		c = newResumedClock(time.Now, j.Readings)
 	}
 	c.off, c.soft = j.Off, j.Soft
 	return c

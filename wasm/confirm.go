@@ -40,6 +40,10 @@ type pendingAction struct {
 	decision chan rmp.ActionDecision
 }
 
+// parkAfter is how long an attempt stays in its sandbox while it waits. A policy
+// decides at once; a person does not.
+const parkAfter = 250 * time.Millisecond
+
 // NewConfirmer subscribes; Serve brings the decisions in. A request that
 // nobody decides within timeout is denied.
 func NewConfirmer(client *bus.Client, timeout time.Duration) (*Confirmer, error) {
@@ -102,7 +106,7 @@ func (c *Confirmer) Confirm(ctx context.Context, who Caller, a Action) (*Decisio
 	}); err != nil {
 		return nil, errorf(CodeHost, "asking for a decision: %v", err)
 	}
-	return c.wait(ctx, ch, req.Digest)
+	return c.wait(ctx, ch, req, who.MayPark)
 }
 
 // Pending are the actions of a run (trace:<uuid>) and of the openings in it that
@@ -122,16 +126,24 @@ func (c *Confirmer) Pending(traceID string) []*rmp.ActionRequest {
 	return out
 }
 
-func (c *Confirmer) wait(ctx context.Context, ch chan rmp.ActionDecision, digest string) (*Decision, error) {
-	late := time.NewTimer(c.timeout)
+// wait waits for the decision about a request, or only for a while.
+func (c *Confirmer) wait(ctx context.Context, ch chan rmp.ActionDecision, req *rmp.ActionRequest, park bool) (*Decision, error) {
+	patience := c.timeout
+	if park {
+		patience = min(parkAfter, patience)
+	}
+	late := time.NewTimer(patience)
 	defer late.Stop()
 	select {
 	case d := <-ch:
-		if d.Digest != digest {
+		if d.Digest != req.Digest {
 			return &Decision{Rationale: "the decision was about other content", By: "policy:digest"}, nil
 		}
 		return &Decision{Approved: d.Approved, Rationale: d.Rationale, By: d.By}, nil
 	case <-late.C:
+		if park {
+			return nil, &ParkedError{req}
+		}
 		return &Decision{Rationale: "nobody decided in time", By: "timeout"}, nil
 	case <-ctx.Done():
 		return nil, ctx.Err()

@@ -43,9 +43,11 @@ type door struct {
 	calls    int
 	pace     pacer
 	denied   map[denial]int // how often
+	parking                 // of requests for confirmation
 	stay     *stay          // nil: not a resident's
 	count    *agentCounters // nil in tests of the door alone
 	checked  bool           // a replay is held to the caller's capabilities
+	tools    Tools
 	// handles are secrets that the guest holds, by handle; effects counts the
 	// actions with the same op and arguments.
 	handles     map[string]string
@@ -115,7 +117,8 @@ func (d *door) call(ctx context.Context, mem api.Memory, ptr, length uint32) int
 // that the guest is to end. In a worker the parent does it.
 func (d *door) ask(ctx context.Context, op string, args []byte) (rmp.Hostcall, bool) {
 	if d.parent != nil {
-		return d.parent.ask(op, args), true
+		call := d.parent.ask(op, args)
+		return call, call.Err == nil || call.Err.Code != codeParked
 	}
 	if !d.pace.wait(ctx) {
 		return rmp.Hostcall{}, false
@@ -130,7 +133,7 @@ func (d *door) answer(ctx context.Context, op string, args []byte) (rmp.Hostcall
 	if call, ok, own := d.answerMail(ctx, op, args); own {
 		return call, ok
 	}
-	if d.tape.replay {
+	if d.tape.given() {
 		call, ok := d.tape.answer(op, d.redactor().redactMsgpack(args))
 		d.replayedSecret(call)
 		if !ok {
@@ -140,11 +143,12 @@ func (d *door) answer(ctx context.Context, op string, args []byte) (rmp.Hostcall
 			d.leaveTape(op, args, call, err)
 			return call, false
 		}
+		d.passed(op, args)
 		return call, ok
 	}
 	call := rmp.Hostcall{Op: op, Args: args}
-	ok, err := d.stay.perform(ctx, d, op, args)
-	if ctx.Err() != nil {
+	ok, err := d.performOrGoOn(ctx, op, args)
+	if d.parkOn(err) || ctx.Err() != nil {
 		return call, false // the guest is to end, not to learn about it
 	}
 	if err != nil {

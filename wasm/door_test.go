@@ -56,6 +56,10 @@ func (f *fakeBackend) Complete(_ context.Context, c Caller, r ModelRequest) (*Mo
 	return &ModelResponse{Text: "hi", Usage: rmp.Usage{TokensIn: 3, TokensOut: 4, USD: 0.5}}, f.note(c, "model %s", r.Prompt)
 }
 
+func (f *fakeBackend) Embed(_ context.Context, c Caller, r EmbedRequest) (*EmbedResponse, error) {
+	return &EmbedResponse{Vectors: [][]float32{{0.5, -1}}, Model: "m", Usage: rmp.Usage{TokensIn: 2}}, f.note(c, "embed %q", []string(r.Input))
+}
+
 func (f *fakeBackend) Save(_ context.Context, c Caller, a Artifact) (*SavedArtifact, error) {
 	return &SavedArtifact{ArtifactID: "artifact:1"}, f.note(c, "save %s %q", a.Name, a.Bytes)
 }
@@ -306,6 +310,14 @@ func TestTapeThatIsTooLong(t *testing.T) {
 	}
 }
 
+// inSandbox asks for attempts that cannot be parked.
+type inSandbox struct{ *Confirmer }
+
+func (s inSandbox) Confirm(ctx context.Context, c Caller, a Action) (*Decision, error) {
+	c.MayPark = false
+	return s.Confirmer.Confirm(ctx, c, a)
+}
+
 func TestWaitingForAPersonCostsNoTime(t *testing.T) {
 	b := bus.New(bus.Config{})
 	defer b.Close()
@@ -327,7 +339,7 @@ func TestWaitingForAPersonCostsNoTime(t *testing.T) {
 
 	f := &fakeBackend{}
 	s := f.services()
-	s.Actions = confirmer
+	s.Actions = inSandbox{confirmer}
 	r := probeRig(t, LifeReactor, "", s)
 	for kind, want := range map[string]string{
 		"send":   `[{"approved":true,"by":"user","rationale":"fine"}]`,

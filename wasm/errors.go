@@ -45,6 +45,9 @@ const (
 	CodeProtocol      = "protocol_error"      // http.request: the answer is not HTTP
 	CodeRedirect      = "redirect_refused"    // http.request: too many, or with the body
 	CodeSpawn         = "spawn_failed"        // exec.run: the program did not start
+	CodeDeclined      = "declined"            // tool.call: a person said no
+	CodeToolFailed    = "tool_failed"         // tool.call: the program or server said so
+	CodeResultInvalid = "result_invalid"      // tool.call: the result is not as its schema
 	CodeInDoubt       = "in_doubt"            // an action was begun, and no more is known
 )
 

@@ -13,6 +13,9 @@ const (
 	execOutputMax = 1 << 20 // bytes kept of each stream
 )
 
+// envIdempotencyKey holds the key under which a program's work is done once.
+const envIdempotencyKey = "RUNLOOP_IDEMPOTENCY_KEY"
+
 // ExecRequest are the arguments of exec.run. Argv goes to the program as it
 // stands; no shell ever sees it. Idempotent says that the program may be run
 // again under the same RUNLOOP_IDEMPOTENCY_KEY.
@@ -76,7 +79,7 @@ func (d *door) execEffect(ctx context.Context, p *program, idempotent bool, args
 	d.allow(ctx, capExec, p.op, p.argv[0], args)
 	e := Effect{Op: p.op, Target: p.argv[0], Idempotent: idempotent}
 	return d.effect(ctx, e, args, func(ctx context.Context, key string) (any, error) {
-		p.env = append(p.env, "RUNLOOP_IDEMPOTENCY_KEY="+key)
+		p.env = append(p.env, envIdempotencyKey+"="+key)
 		return p.run(ctx)
 	})
 }
@@ -92,4 +95,17 @@ func checkArgv(op string, argv []string) error {
 		return errorf(CodeInvalid, "%s: an argument holds a NUL byte", op)
 	}
 	return nil
+}
+
+// bytes are the program's streams as it wrote them.
+func (r *ExecResult) bytes() (stdout, stderr []byte) {
+	return streamBytes(r.Stdout, r.StdoutEncoding), streamBytes(r.Stderr, r.StderrEncoding)
+}
+
+func streamBytes(text, encoding string) []byte {
+	b, err := decodeText("exec.run", "stream", text, encoding)
+	if err != nil {
+		return []byte(text) // it was masked, and is no base64 any more
+	}
+	return b
 }

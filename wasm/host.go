@@ -278,6 +278,10 @@ func (h *Host) perform(ctx context.Context, req *rmp.AgentRequest, logs func(rmp
 		return failed(res, err)
 	}
 	a.report(res, &end)
+	if errors.Is(end.err, errParked) {
+		res.Status, res.Action = rmp.StatusParked, a.door.parked
+		return res
+	}
 	if end.err != nil {
 		return failed(res, end.err)
 	}

@@ -38,12 +38,12 @@ var ownHeaders = []string{
 // Encoding "base64". A value of Headers is a string or a list of strings, in
 // which handles of secret.get stand for what they name.
 type HTTPRequest struct {
-	Method    string                `json:"method"`
-	URL       string                `json:"url"`
-	Headers   map[string]headerText `json:"headers"`
-	Body      string                `json:"body"`
-	Encoding  string                `json:"encoding"`
-	TimeoutMS int64                 `json:"timeout_ms"`
+	Method    string           `json:"method"`
+	URL       string           `json:"url"`
+	Headers   map[string]Texts `json:"headers"`
+	Body      string           `json:"body"`
+	Encoding  string           `json:"encoding"`
+	TimeoutMS int64            `json:"timeout_ms"`
 }
 
 // HTTPResponse is the answer to http.request. Names of Headers are in lower
@@ -56,21 +56,21 @@ type HTTPResponse struct {
 	URL      string              `json:"url"` // that answered, after redirects
 }
 
-// headerText is one value of a header or several.
-type headerText []string
+// Texts are one text or several: in JSON a string, or a list of strings.
+type Texts []string
 
 // UnmarshalJSON implements json.Unmarshaler.
-func (h *headerText) UnmarshalJSON(b []byte) error {
+func (t *Texts) UnmarshalJSON(b []byte) error {
 	var one string
 	if json.Unmarshal(b, &one) == nil {
-		*h = headerText{one}
+		*t = Texts{one}
 		return nil
 	}
 	var many []string
 	if err := json.Unmarshal(b, &many); err != nil {
-		return fmt.Errorf("a header is a string or a list of strings")
+		return fmt.Errorf("want a string or a list of strings")
 	}
-	*h = many
+	*t = many
 	return nil
 }
 
@@ -102,8 +102,9 @@ type httpCall struct {
 	header  http.Header
 	body    []byte
 	timeout time.Duration
-	// answered is set when a server got the request and said something.
-	answered bool
+	// idempotent says that the server may get it twice, answered that a server
+	// got the request and said something.
+	idempotent, answered bool
 }
 
 // newHTTPCall checks a request and that its target is granted; nothing has
@@ -175,7 +176,7 @@ func encodeText(b []byte) (text, encoding string) {
 }
 
 // httpHeader checks header fields and puts secrets in the place of handles.
-func (d *door) httpHeader(ctx context.Context, op string, in map[string]headerText) (http.Header, error) {
+func (d *door) httpHeader(ctx context.Context, op string, in map[string]Texts) (http.Header, error) {
 	out, total := http.Header{}, 0
 	for _, name := range sortedKeys(in) {
 		key := http.CanonicalHeaderKey(name)

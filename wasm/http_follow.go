@@ -165,12 +165,12 @@ func (c *httpCall) failure(ctx context.Context, err error, sent bool) error {
 
 // settle says to the journal of effects what an error means: that nothing was
 // carried out before the first server had anything, and that nobody knows once
-// a request which changes something is under way.
+// a request is under way.
 func (c *httpCall) settle(err error, sent bool) error {
 	switch {
 	case !sent && !c.answered:
 		return &untouched{err}
-	case sent && !c.repeatable():
+	case sent:
 		return &uncertain{err}
 	}
 	return err
@@ -179,5 +179,6 @@ func (c *httpCall) settle(err error, sent bool) error {
 // repeatable reports whether the request may go out twice (RFC 9110, 9.2.1,
 // and the Idempotency-Key header).
 func (c *httpCall) repeatable() bool {
-	return c.method == http.MethodGet || c.method == http.MethodHead || c.header.Get(headerIdempotency) != ""
+	return c.idempotent || c.method == http.MethodGet || c.method == http.MethodHead ||
+		c.header.Get(headerIdempotency) != ""
 }

@@ -123,3 +123,16 @@ func scopeEnd(text string) int {
 	}
 	return len(text)
 }
+
+// EntryOf is the path of the module that a manifest names, whether or not it
+// has been built yet; name is for errors.
+func EntryOf(name string, src []byte) (agent, entry string, err error) {
+	var f manifestFile
+	if err := decodeTOML(name, src, &f); err != nil {
+		return "", "", err
+	}
+	if err := checkRef("agent.entry_wasm", f.Agent.EntryWasm, false); err != nil {
+		return "", "", errorf(CodeBundle, "%s: %v", name, err)
+	}
+	return f.Agent.Name, f.Agent.EntryWasm.Path, nil
+}

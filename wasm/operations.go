@@ -5,6 +5,8 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"slices"
+
+	"github.com/runloop-os/runloop/rmp"
 )
 
 // doFunc carries one hostcall out. args is JSON; the result is marshalled as
@@ -26,6 +28,10 @@ func operation(name string) doFunc {
 		return doKBPropose
 	case "model.complete":
 		return doModelComplete
+	case "model.embed":
+		return doModelEmbed
+	case opToolCall:
+		return doToolCall
 	case "http.request":
 		return doHTTPRequest
 	case "secret.get":
@@ -55,6 +61,9 @@ const (
 	capSecretsRaw = "secrets_raw"
 	capExec       = "exec"
 )
+
+// embedInputsMax is how many texts one model.embed takes.
+const embedInputsMax = 256
 
 // domainArtifacts is what artifact.save writes to.
 const domainArtifacts = "artifacts"
@@ -177,13 +186,40 @@ func doModelComplete(ctx context.Context, d *door, args []byte) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	d.usage.TokensIn += res.Usage.TokensIn
-	d.usage.TokensOut += res.Usage.TokensOut
-	d.usage.USD += res.Usage.USD
+	d.charge(res.Usage)
 	return res, nil
 }
 
-// doActionConfirm waits for a person without using up the agent's time.
+func doModelEmbed(ctx context.Context, d *door, args []byte) (any, error) {
+	var req EmbedRequest
+	if err := unmarshalArgs("model.embed", args, &req); err != nil {
+		return nil, err
+	}
+	if n := len(req.Input); n == 0 || n > embedInputsMax {
+		return nil, errorf(CodeInvalid, "model.embed: input is 1 to %d texts", embedInputsMax)
+	}
+	if !d.caller.Caps.Model {
+		return nil, d.deny(ctx, capModel, "model.embed", "model", args)
+	}
+	if d.services.Models == nil {
+		return nil, unavailable("model.embed")
+	}
+	d.allow(ctx, capModel, "model.embed", "model", args)
+	res, err := d.services.Models.Embed(ctx, d.caller, req)
+	if err != nil {
+		return nil, err
+	}
+	d.charge(res.Usage)
+	return res, nil
+}
+
+// charge adds to what the attempt used.
+func (d *door) charge(u rmp.Usage) {
+	d.usage.TokensIn += u.TokensIn
+	d.usage.TokensOut += u.TokensOut
+	d.usage.USD += u.USD
+}
+
 func doActionConfirm(ctx context.Context, d *door, args []byte) (any, error) {
 	var a Action
 	if err := unmarshalArgs("action.confirm", args, &a); err != nil {
@@ -192,12 +228,19 @@ func doActionConfirm(ctx context.Context, d *door, args []byte) (any, error) {
 	if a.Kind == "" || a.Summary == "" {
 		return nil, errorf(CodeInvalid, "action.confirm: kind and summary are required")
 	}
+	return d.confirm(ctx, "action.confirm", a)
+}
+
+// confirm waits for a person without using up the agent's time.
+func (d *door) confirm(ctx context.Context, op string, a Action) (*Decision, error) {
 	if d.services.Actions == nil {
-		return nil, unavailable("action.confirm")
+		return nil, unavailable(op)
 	}
 	d.watch.pause()
 	defer d.watch.resume()
-	return d.services.Actions.Confirm(ctx, d.caller, a)
+	who := d.caller
+	who.MayPark = d.mayPark()
+	return d.services.Actions.Confirm(ctx, who, a)
 }
 
 func doArtifactSave(ctx context.Context, d *door, args []byte) (any, error) {

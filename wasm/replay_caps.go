@@ -42,7 +42,7 @@ func (d *door) coversTaped(op string, args []byte) error {
 	if err != nil {
 		return err
 	}
-	if !d.caller.Caps.coversCall(op, js) {
+	if !d.caller.Caps.coversCall(op, js, d.tools) {
 		return errorf(CodeDenied, "denied:%s", op)
 	}
 	return nil

@@ -138,7 +138,12 @@ func endingOf(ctx context.Context, status uint32, err error) ending {
 // was just quicker: true for a deadline or a cancel, false for what it did.
 func inTime(ctx context.Context) bool {
 	cause := context.Cause(ctx)
-	return !errors.Is(cause, errOutputLimit) && !errors.Is(cause, errOutputGone) && !errors.Is(cause, errDiverged)
+	for _, own := range []error{errOutputLimit, errOutputGone, errDiverged, errParked} {
+		if errors.Is(cause, own) {
+			return false
+		}
+	}
+	return true
 }
 
 func exitError(status uint32) error {
@@ -159,6 +164,8 @@ func killedBy(ctx context.Context) error {
 		return nil
 	case errors.Is(cause, errDeadline), errors.Is(cause, context.DeadlineExceeded):
 		return &Error{Code: CodeDeadline, Message: "stopped at its deadline", Retryable: true}
+	case errors.Is(cause, errParked):
+		return errParked
 	case errors.Is(cause, errOutputLimit):
 		return errorf(CodeOutputLimit, "stopped: more output than its limit")
 	case errors.Is(cause, errOutputGone):

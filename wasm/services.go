@@ -46,6 +46,9 @@ type Caller struct {
 	Caps       *Caps
 	Budget     rmp.Budget
 	RunBudget  rmp.Budget
+	// MayPark, in a request for confirmation, says that the attempt can leave
+	// its sandbox while it waits: see [ParkedError].
+	MayPark bool
 	// Outer are the nodes that the run is an opening of, see rmp.AgentRequest.
 	Outer []rmp.OuterNode
 }
@@ -105,6 +108,22 @@ type KBDelta struct {
 // Models is the broker as agents see it.
 type Models interface {
 	Complete(context.Context, Caller, ModelRequest) (*ModelResponse, error)
+	Embed(context.Context, Caller, EmbedRequest) (*EmbedResponse, error)
+}
+
+// EmbedRequest are the arguments of model.embed. Input is one text or several.
+type EmbedRequest struct {
+	Model string `json:"model"`
+	Input Texts  `json:"input"`
+}
+
+// EmbedResponse is the answer to model.embed: one vector for each text. Vectors
+// of two models cannot be compared.
+type EmbedResponse struct {
+	Vectors  [][]float32 `json:"vectors"`
+	Model    string      `json:"model"`
+	Provider string      `json:"provider"`
+	Usage    rmp.Usage   `json:"usage"`
 }
 
 // ModelRequest are the arguments of model.complete. Prompt is short for one
@@ -154,7 +173,8 @@ type SavedArtifact struct {
 	EventID    int64  `json:"event_id"`
 }
 
-// Actions asks a person, or the policy that stands for one.
+// Actions asks a person, or the policy that stands for one. An answer that takes
+// long may be a [ParkedError], if the caller may be parked.
 type Actions interface {
 	Confirm(context.Context, Caller, Action) (*Decision, error)
 }

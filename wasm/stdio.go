@@ -68,6 +68,10 @@ func (o *output) chunk(p []byte) {
 	}
 }
 
+// forget drops what is not yet handed on, because it was in an earlier run of the
+// same attempt.
+func (o *output) forget() { o.line = nil }
+
 // close hands on what is left and says what was dropped.
 func (o *output) close() {
 	if len(o.line) > 0 {

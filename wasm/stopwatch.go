@@ -12,6 +12,7 @@ var (
 	errDeadline    = errors.New("deadline")
 	errOutputLimit = errors.New("output limit")
 	errDiverged    = errors.New("diverged")
+	errParked      = errors.New("parked") // it waits for a decision, elsewhere
 	errOutputGone  = errors.New("nobody reads the output")
 )
 

@@ -16,7 +16,9 @@ const tapeMax = 4 << 20
 const opClock = "wasi.clock"
 
 // tape is the record of what crossed the sandbox wall in one attempt. While
-// recording it grows; in a replay it is read and gives the answers.
+// recording it grows; in a replay it is read and gives the answers. An attempt
+// that was parked does both: what it asked before is answered from the tape,
+// and what follows is recorded behind it.
 type tape struct {
 	calls    []rmp.Hostcall
 	size     int
@@ -24,6 +26,7 @@ type tape struct {
 	replay   bool
 	off      bool // nothing is to be recorded
 	next     int  // of calls, in a replay
+	prefix   int  // calls that were made before the attempt was parked
 	diverged *rmp.Divergence
 }
 
@@ -38,7 +41,11 @@ func (t *tape) record(call rmp.Hostcall) {
 		return
 	}
 	t.calls = append(t.calls, call)
+	t.next = len(t.calls)
 }
+
+// given reports whether the next answer comes from the tape.
+func (t *tape) given() bool { return t.replay || t.next < t.prefix }
 
 // answer returns the recorded answer to the call that comes next, or false
 // when the guest asked for something else than was recorded.

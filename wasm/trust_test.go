@@ -25,7 +25,7 @@ func testKey(t testing.TB, seed byte) *SigningKey {
 // signedFiles is a bundle, with everything that a bundle can have, signed.
 func signedFiles(t testing.TB, name, version, caps string, key *SigningKey) fstest.MapFS {
 	t.Helper()
-	capsSrc, schema, tools := []byte("[capabilities]\n"+caps), []byte(`{"type":"string"}`), []byte(`{"tools":[]}`)
+	capsSrc, schema, tools := []byte("[capabilities]\n"+caps), []byte(`{"type":"string"}`), []byte(`{"version":1,"tools":[]}`)
 	module := []byte("module " + version)
 	manifest := []byte(`[agent]
 name = "` + name + `"

@@ -56,6 +56,7 @@ func instantiateHost(ctx context.Context, r wazero.Runtime) (KnownFunc, error) {
 	own := r.NewHostModuleBuilder(hostModule)
 	export(own, "hostcall", 2, hostcall)
 	export(own, "hostcall_read", 2, hostcallRead)
+	exportOld(own)
 	exportMailbox(own)
 
 	types := map[string]FuncType{}

@@ -74,6 +74,7 @@ func (p *workerPlace) run(ctx context.Context, a *attempt, stdin input) (ending,
 	}
 	defer w.close()
 	defer context.AfterFunc(ctx, w.kill)()
+	a.door.remote = true
 	a.placedIn(w.proc.Pid)
 	var end *workerEnd
 	if err = w.conn.sendJSON(msgJob, job); err == nil {
@@ -91,6 +92,8 @@ func (p *workerPlace) run(ctx context.Context, a *attempt, stdin input) (ending,
 		return ending{err: errorf(CodeWorkerDied, "its process sent what makes no sense")}, nil
 	case err != nil:
 		return ending{err: w.death()}, nil
+	case a.door.parked != nil:
+		return a.parkedEnd(end), nil
 	}
 	return a.endOf(ctx, end)
 }
@@ -162,6 +165,9 @@ func (w *worker) hostcall(ctx context.Context, a *attempt, payload []byte) error
 		return errWire
 	}
 	answer, ok := a.door.ask(ctx, call.Op, call.Args)
+	if a.door.parked != nil {
+		return w.conn.sendCall(msgAnswer, parkedAnswer())
+	}
 	if !ok {
 		return errGuestEnds
 	}

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 )
 
 // noHost is a door that nothing may go through.
@@ -139,5 +140,44 @@ func TestAnswersThatAreNone(t *testing.T) {
 	var refused *Error
 	if !errors.As(err, &refused) || *refused != (Error{"denied", "m", true}) {
 		t.Errorf("a refusal: %v", err)
+	}
+}
+
+// TestCallsThatReachOut runs the typed calls against a door that answers as the
+// host would.
+func TestCallsThatReachOut(t *testing.T) {
+	answers := map[string]string{
+		"model.embed":  `{"vectors":[[0.5,1]],"model":"m"}`,
+		"http.request": `{"status":201,"headers":{"a":["b"]},"body":"/w==","encoding":"base64","url":"u"}`,
+		"secret.get":   `{"handle":"{{secret:1}}","value":"v"}`,
+		"exec.run":     `{"exit_code":-1,"signal":"SIGKILL","stdout":"out","stderr":"/w==","stderr_encoding":"base64"}`,
+		"tool.call":    `{"n":7}`,
+	}
+	asked := ""
+	c := &Call{door: func(op string, args json.RawMessage) (json.RawMessage, error) {
+		asked += op + string(args)
+		return json.RawMessage(answers[op]), nil
+	}}
+	vectors, err := c.Embed("", "x")
+	res, errHTTP := c.HTTP(HTTPRequest{URL: "https://a.example/", Body: []byte("b"), Timeout: time.Second})
+	handle, errSecret := c.Secret("a/b")
+	value, errValue := c.SecretValue("a/b")
+	ran, errRun := c.Run(Program{Argv: []string{"p", "q"}, Stdin: []byte{0xff}})
+	var tool struct{ N int }
+	errTool := c.Tool("t", map[string]int{"a": 1}, &tool)
+	if err := errors.Join(err, errHTTP, errSecret, errValue, errRun, errTool); err != nil {
+		t.Fatal(err)
+	}
+	got := fmt.Sprintln(vectors, *res, handle, value, *ran, tool)
+	if want := "[[0.5 1]] {201 map[a:[b]] [255] u} {{secret:1}} v {-1 SIGKILL [111 117 116] [255] false} {7}\n"; got != want {
+		t.Errorf("got  %s\nwant %s", got, want)
+	}
+	for _, want := range []string{
+		`model.embed{"input":["x"]}`, `"timeout_ms":1000`, `"body":"Yg=="`, `secret.get{"id":"a/b"}`,
+		`secret.get{"as":"value","id":"a/b"}`, `"argv":["p","q"]`, `"stdin":"/w=="`, `tool.call{"args":{"a":1},"id":"t"}`,
+	} {
+		if !strings.Contains(asked, want) {
+			t.Errorf("%s is not in %s", want, asked)
+		}
 	}
 }

@@ -23,6 +23,8 @@ func growthRows() ([]row, error) {
 		add("bus, a one-shot reply by subscriptions", "bus", "OneShot", "ns/op", 10, n)
 		add("engine, a node by nodes", "opening", "Engine", "ns/node", 10, n)
 		add("engine and bus, a node by nodes", "opening", "Bus", "ns/node", 10, n)
+		add("history, bytes of a node by nodes", "opening", "History", "bytes/node", 10, n)
+		add("reading a run back, a node by nodes", "opening", "History", "ns/node", 10, n)
 		add("reading an opening, a node by nodes", "opening", "Load", "ns/node", 10, n)
 	}
 	for _, n := range []int{10_000, 100_000} {

@@ -1,0 +1,116 @@
+package runloop
+
+import (
+	"context"
+	"encoding/json"
+
+	"github.com/runloop-os/runloop/pog"
+	"github.com/runloop-os/runloop/rmp"
+	"github.com/runloop-os/runloop/wasm"
+)
+
+// effectJournal keeps in the ledger what agents do in the world: effect.begun
+// before, effect.done after. Both are on disk before anything goes on, so that
+// whatever ends a process in between, the next one knows which actions were
+// carried out and which may have been.
+type effectJournal struct{ store *pog.Store }
+
+// effectRecord is the payload of both kinds.
+type effectRecord struct {
+	TraceID    string        `json:"trace_id"`
+	Node       string        `json:"node"`
+	Agent      string        `json:"agent"`
+	Attempt    uint32        `json:"attempt"`
+	Key        string        `json:"key"`
+	Op         string        `json:"op"`
+	Target     string        `json:"target,omitempty"`
+	ArgsHash   string        `json:"args_hash,omitempty"`
+	Idempotent bool          `json:"idempotent,omitempty"`
+	Seq        int           `json:"seq"` // of the events of this key, from 0
+	Answer     *effectAnswer `json:"answer,omitempty"`
+}
+
+// effectAnswer is how an action ended, in JSON.
+type effectAnswer struct {
+	OK  json.RawMessage    `json:"ok,omitempty"`
+	Err *rmp.HostcallError `json:"err,omitempty"`
+}
+
+// effectTargetMax bounds what is kept of a target, in bytes.
+const effectTargetMax = 1000
+
+// Begin implements wasm.Effects.
+func (j effectJournal) Begin(ctx context.Context, c wasm.Caller, e wasm.Effect) (wasm.Begun, error) {
+	last, n, err := j.last(ctx, c.TraceID, e.Key)
+	switch {
+	case err != nil:
+		return wasm.Begun{}, err
+	case n == 0, last.Answer != nil && last.Answer.Err != nil && last.Answer.Err.Retryable:
+		return wasm.Begun{}, j.append(ctx, "effect.begun", c, e, n, nil)
+	case last.Answer == nil:
+		return wasm.Begun{InDoubt: true}, nil
+	}
+	known := &rmp.Hostcall{Op: e.Op, Err: last.Answer.Err}
+	if known.Err == nil && len(last.Answer.OK) > 0 {
+		known.OK, err = rmp.AppendMsgpack(nil, last.Answer.OK)
+	}
+	return wasm.Begun{Known: known}, err
+}
+
+// Done implements wasm.Effects.
+func (j effectJournal) Done(ctx context.Context, c wasm.Caller, e wasm.Effect, answer rmp.Hostcall) error {
+	_, n, err := j.last(ctx, c.TraceID, e.Key)
+	if err != nil {
+		return err
+	}
+	a := &effectAnswer{Err: answer.Err}
+	if answer.Err == nil && len(answer.OK) > 0 {
+		if a.OK, err = rmp.AppendJSON(nil, answer.OK); err != nil {
+			return err
+		}
+	}
+	return j.append(ctx, "effect.done", c, e, n, a)
+}
+
+// last finds the newest event about an action, and how many there are.
+func (j effectJournal) last(ctx context.Context, trace, key string) (last effectRecord, n int, err error) {
+	events, err := j.store.Events(ctx, pog.AllReader(), pog.Filter{
+		Entity: trace, Kinds: []string{"effect.begun", "effect.done"},
+	})
+	for _, ev := range events {
+		var rec effectRecord
+		if err := json.Unmarshal(ev.Payload, &rec); err != nil {
+			return last, n, err
+		}
+		if rec.Key == key {
+			last = rec
+			n++
+		}
+	}
+	return last, n, err
+}
+
+func (j effectJournal) append(ctx context.Context, kind string, c wasm.Caller, e wasm.Effect, seq int, answer *effectAnswer) error {
+	d, err := pog.NewDelta(kind, effectRecord{
+		TraceID: c.TraceID, Node: c.Node, Agent: c.Agent, Attempt: c.Attempt, Key: e.Key, Op: e.Op,
+		Target: cutText(e.Target, effectTargetMax), ArgsHash: e.ArgsHash, Idempotent: e.Idempotent,
+		Seq: seq, Answer: answer,
+	})
+	if err != nil {
+		return err
+	}
+	d.Provenance = pog.Provenance{TraceID: c.TraceID, OpeningID: c.OpeningID, NodeID: c.Node}
+	_, err = j.store.Propose(ctx, pog.System(), d)
+	return err
+}
+
+// cutText gives the beginning of a text, in whole characters.
+func cutText(s string, most int) string {
+	if len(s) <= most {
+		return s
+	}
+	for most > 0 && s[most]&0xc0 == 0x80 {
+		most--
+	}
+	return s[:most]
+}

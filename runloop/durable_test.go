@@ -1,0 +1,159 @@
+package runloop
+
+import (
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/runloop-os/runloop/bus"
+	"github.com/runloop-os/runloop/rmp"
+	"github.com/runloop-os/runloop/wasm"
+)
+
+// decide answers an action request of a run as a user interface.
+func (d *daemonConn) decide(t testing.TB, s *runState, approve bool) {
+	t.Helper()
+	raw, err := rmp.AppendMsgpack(nil, s.Actions[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	var req rmp.ActionRequest
+	if _, err := req.UnmarshalMsg(raw); err != nil {
+		t.Fatal(err)
+	}
+	trace, err := rmp.ParseTraceID(req.TraceID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := d.Send(t.Context(), &rmp.Message{
+		SchemaID: rmp.CTActionDecision, TraceID: trace, TTLMS: 60_000, Meta: rmp.Meta{Topic: wasm.TopicActions},
+		Payload: &rmp.ActionDecision{
+			Op: rmp.OpActionDecision, ActionID: req.ActionID, TraceID: req.TraceID, Digest: req.Digest,
+			Approved: approve, By: "user",
+		},
+	}); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// finishedOnce wants every node of a run to have ended once, and as wanted.
+func finishedOnce(t testing.TB, s *runState, want string) {
+	t.Helper()
+	ended := map[string]int{}
+	var states []string
+	for _, n := range s.Nodes {
+		if n.State != "running" && n.State != "lost" {
+			ended[n.Node]++
+			states = append(states, n.Node+" "+n.State)
+		}
+	}
+	if got := strings.Join(states, ", "); got != want {
+		t.Errorf("nodes ended as %s\nwant %s", got, want)
+	}
+	for node, n := range ended {
+		if n != 1 {
+			t.Errorf("%s ended %d times", node, n)
+		}
+	}
+}
+
+const emailSent = "contacts ok, context ok, draft ok, review ok, send ok"
+
+// TestParkedAcrossRestarts: a question stays open while no process lives, holds
+// nothing while one does, and is answered by an interface that comes later.
+func TestParkedAcrossRestarts(t *testing.T) {
+	t.Parallel()
+	h := newHome(t)
+	d := h.daemon()
+	h.people()
+	trace := h.dial(bus.KindCLI).mustAsk(t, emailTo(t, "John Okafor", "ask")).TraceID
+	for _, sig := range []syscall.Signal{syscall.SIGKILL, syscall.SIGTERM} {
+		c := h.dial(bus.KindCLI)
+		c.until(t, trace, "it asks", waits)
+		eventually(t, "nothing is held", func() bool {
+			return strings.Contains(h.rlp("runs", "show", trace), "waiting")
+		})
+		d.signal(sig)
+		d.wait()
+		d = h.daemon()
+	}
+	ui := h.dial(bus.KindUI)
+	ui.decide(t, ui.until(t, trace, "it asks again", waits), true)
+	finishedOnce(t, ui.until(t, trace, "it ends", endedAs("ok")), emailSent)
+	if n := strings.TrimSpace(h.rlp("kb", "query", "SELECT count(*) AS n FROM emails")); !strings.HasSuffix(n, "1") {
+		t.Errorf("emails: %s", n)
+	}
+	if out := h.rlp("replay", trace); !strings.Contains(out, "5 identical") {
+		t.Errorf("replay: %s", out)
+	}
+	h.rlp("kb", "verify")
+}
+
+// TestPauseAcrossRestarts: a paused run starts nothing, also under another
+// daemon, and goes on node by node or as a whole.
+func TestPauseAcrossRestarts(t *testing.T) {
+	t.Parallel()
+	h := newHome(t)
+	d := h.daemon()
+	h.people()
+	c := h.dial(bus.KindCLI)
+	trace := c.mustAsk(t, emailTo(t, "John Okafor", "yes")).TraceID
+	h.rlp("runs", "pause", trace)
+	h.rlp("runs", "pause", trace) // it is
+	d.signal(syscall.SIGKILL)
+	d.wait()
+	d = h.daemon()
+	c = h.dial(bus.KindCLI)
+	before := len(c.until(t, trace, "it is paused", endedAs("paused")).Nodes)
+	for range 2 {
+		eventually(t, "a node is ready", func() bool {
+			_, _, code := h.run("rlp", "runs", "step", trace)
+			return code == 0
+		})
+	}
+	c.until(t, trace, "they ran", func(s *runState) bool {
+		running := 0
+		for _, n := range s.Nodes {
+			if n.State == "running" {
+				running++
+			}
+		}
+		return running == 0 && len(s.Nodes) >= before+2
+	})
+	d.signal(syscall.SIGTERM)
+	d.wait()
+	h.daemon()
+	c = h.dial(bus.KindCLI)
+	c.until(t, trace, "it is paused", endedAs("paused"))
+	h.rlp("runs", "resume", trace)
+	finishedOnce(t, c.until(t, trace, "it ends", endedAs("ok")), emailSent)
+	_, errs, code := h.run("rlp", "runs", "step", trace)
+	if code == 0 || !strings.Contains(errs, "has ended") {
+		t.Errorf("step of an ended run: exit %d, %s", code, errs)
+	}
+	h.rlp("kb", "verify")
+}
+
+// TestCancelOfAnUnloadedRun: a run that lost its process is cancelled through
+// the daemon that picked it up.
+func TestCancelAcrossRestarts(t *testing.T) {
+	t.Parallel()
+	h := newHome(t)
+	d := h.daemon()
+	h.people()
+	c := h.dial(bus.KindCLI)
+	trace := c.mustAsk(t, emailTo(t, "John Okafor", "ask")).TraceID
+	c.until(t, trace, "it asks", waits)
+	d.signal(syscall.SIGKILL)
+	d.wait()
+	_, errs, code := h.run("rlp", "runs", "cancel", trace)
+	if code != exitNoDaemon || !strings.Contains(errs, "runloopd") {
+		t.Errorf("without a daemon: exit %d, %s", code, errs)
+	}
+	h.daemon()
+	c = h.dial(bus.KindCLI)
+	h.rlp("runs", "cancel", trace)
+	finishedOnce(t, c.until(t, trace, "it ends", endedAs("cancelled")),
+		"contacts ok, context ok, draft ok, review ok, send cancelled")
+	h.rlp("kb", "verify")
+}
