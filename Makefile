@@ -15,7 +15,7 @@ APPLETS := runloopd rlp agtop
 GUEST   := $(wildcard agents/crew/*.go wasm/guest/*.go)
 BUNDLES := $(wildcard agents/bundles/*/*)
 
-.PHONY: all agents run test race lint fmt generate golden wasi-std bench install uninstall clean help FORCE
+.PHONY: all agents run test race lint fmt generate golden soak wasi-std bench install uninstall clean help FORCE
 
 ## all: build bin/runloop and its names
 all: bin/runloop $(APPLETS:%=bin/%)
@@ -70,6 +70,10 @@ fmt:
 ## generate: make the generated code anew
 generate:
 	$(GO) generate ./...
+
+## soak: the long tests at their full size; takes hours
+soak: agents
+	RUNLOOP_SOAK=1 $(GO) test -timeout 4h -tags '$(TAGS)' ./...
 
 ## wasi-std: go's own tests of the standard library under runloop wasi, and under wazero
 wasi-std: all
