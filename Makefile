@@ -75,10 +75,6 @@ fmt:
 generate:
 	$(GO) generate ./...
 
-## soak: the long tests at their full size; takes hours
-soak: agents
-	RUNLOOP_SOAK=1 $(GO) test -timeout 4h -tags '$(TAGS)' ./...
-
 ## wasi-std: go's own tests of the standard library under runloop wasi, and under wazero
 wasi-std: all
 	testdata/wasi/std.sh bin/runloop
