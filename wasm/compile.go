@@ -12,7 +12,7 @@ import (
 
 // Bounds of compiling one module that did not come with the binary.
 const (
-	compileTimeout  = 60 * time.Second
+	compileTimeout  = 3 * time.Minute
 	compileCPU      = 120       // seconds, of all threads
 	compileMemory   = 512 << 20 // bytes, and compilePerByte more for each byte of the module
 	compilePerByte  = 40
