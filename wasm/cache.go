@@ -72,8 +72,7 @@ type seal struct {
 	Files map[string]string `json:"files"`
 }
 
-// scanVersion goes up when a scan refuses what it used to accept, and when
-// modules are compiled from another form of them.
+// scanVersion goes up when a scan refuses what it used to accept.
 const scanVersion = 4
 
 // folder is where a module is kept. Programs of two versions may use the cache

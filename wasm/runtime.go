@@ -258,7 +258,7 @@ func (r *Runtime) build(ctx context.Context, binary []byte, digest string, info 
 		}
 	}
 	m.compiled, err = m.wazero.CompileModule(
-		experimental.WithCompilationWorkers(ctx, runtime.GOMAXPROCS(0)), compactData(binary))
+		experimental.WithCompilationWorkers(ctx, runtime.GOMAXPROCS(0)), binary)
 	if err != nil {
 		return m, loadRefused(err)
 	}
