@@ -15,7 +15,7 @@ APPLETS := runloopd rlp agtop
 GUEST   := $(wildcard agents/crew/*.go wasm/guest/*.go)
 BUNDLES := $(wildcard agents/bundles/*/*)
 
-.PHONY: all agents run test race lint fmt generate golden wasi-std bench install uninstall clean help FORCE
+.PHONY: all agents run test race soak lint fmt generate golden wasi-std bench install uninstall clean help FORCE
 
 ## all: build bin/runloop and its names
 all: bin/runloop $(APPLETS:%=bin/%)
@@ -53,6 +53,10 @@ race: agents
 ## golden: record the runs in testdata/runs anew, after agents were changed
 golden: agents
 	$(GO) test -tags '$(TAGS)' ./runloop -run TestGoldenRuns -update-runs
+
+## soak: the long tests at their full size; takes hours
+soak: agents
+	RUNLOOP_SOAK=1 OPENING_MODEL=1 $(GO) test -tags '$(TAGS)' -timeout 12h -run 'Model|Storm|Soak' ./...
 
 ## lint: formatting, vet, generated code, modules, import rules
 lint: agents
