@@ -33,6 +33,7 @@ type attempt struct {
 	emit       func(rmp.AgentLog)
 	stdout     output
 	stderr     output
+	logged     output    // what came through the log hostcall
 	out        io.Writer // what the guest writes to stdout goes here: stdout, or raw
 	errs       io.Writer
 	raw        *WASIConfig // a program that is no agent
@@ -130,6 +131,7 @@ func (a *attempt) run(ctx context.Context, place placement) (ending, error) {
 	end, err := place.run(ctx, a, stdin)
 	a.stdout.close()
 	a.stderr.close()
+	a.logged.close()
 	if err != nil {
 		return ending{}, err
 	}
@@ -165,6 +167,10 @@ func (a *attempt) wallTime() time.Duration {
 }
 
 func (a *attempt) openStreams() {
+	a.logged = output{
+		limit: a.limits.StdoutKB << 10,
+		emit:  func(chunk string) { a.log(rmp.StreamLog, "warn", chunk, nil) },
+	}
 	if a.raw != nil {
 		a.rawStreams()
 		return
@@ -309,9 +315,13 @@ func (a *attempt) log(stream, level, chunk string, fields []byte) {
 	})
 }
 
-// logLine is the log hostcall; fields is a JSON object or nothing.
+// logLine is the log hostcall; fields is a JSON object or nothing. What is over
+// the limit of the streams is counted and dropped.
 func (a *attempt) logLine(level, message string, fields []byte) {
 	var packed []byte
+	if !a.logged.room(len(message) + len(fields)) {
+		return
+	}
 	if len(fields) > 0 {
 		packed, _ = rmp.AppendMsgpack(nil, fields) // what cannot be packed is left out
 	}

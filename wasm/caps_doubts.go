@@ -3,7 +3,6 @@ package wasm
 import (
 	"fmt"
 	"slices"
-	"strings"
 )
 
 // Doubts lists grants that are allowed but hardly meant: wider than anybody
@@ -30,7 +29,8 @@ func (c *Caps) Doubts() []string {
 		"kb_read: %s only lifts the masks of contacts, which is not granted", DomainContactsRaw)
 	add(c.KBWrite.Has(DomainContactsRaw), "kb_write: %s means nothing; it is for reading", DomainContactsRaw)
 	for _, host := range c.Net {
-		add(strings.ContainsAny(host, "/*?"), "net: %q is not a host, or a host and a port", host)
+		_, err := parseNetGrant(host)
+		add(err != nil, "%v; it grants nothing", err)
 	}
 	return out
 }

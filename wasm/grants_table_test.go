@@ -44,13 +44,13 @@ const probeTools = `{"version":1,"tools":[
 	{"id":"ask","http":{"method":"GET","url":"http://127.0.0.1:1/"}}]}`
 
 // toolRig is a host with the probe as a bundle that has tools.
-func toolRig(t *testing.T, caps string, s Services) *rig {
+func toolRig(t *testing.T, caps, tools string, s Services) *rig {
 	t.Helper()
 	files := bundleFiles("probe", caps, probeModule(t, LifeReactor))
 	manifest := files["probe/manifest.toml"]
 	manifest.Data = fmt.Appendf(manifest.Data, "\n[artifacts.tools]\npath = \"tools.json\"\nblake3 = %q\nversion = 1\n",
-		hexSum([]byte(probeTools)))
-	files["probe/tools.json"] = &fstest.MapFile{Data: []byte(probeTools), Mode: 0o644}
+		hexSum([]byte(tools)))
+	files["probe/tools.json"] = &fstest.MapFile{Data: []byte(tools), Mode: 0o644}
 	return newRigWith(t, s, func(h *HostConfig) {
 		h.Catalog = NewCatalog(Source{Name: "probe", FS: files, BuiltIn: true})
 	})
@@ -75,7 +75,7 @@ func TestAnAgentTriesEachCapability(t *testing.T) {
 		f := &fakeBackend{}
 		s := f.services()
 		s.Secrets = fakeSecrets{"a/b": "CANARY"}
-		r := toolRig(t, grant, s)
+		r := toolRig(t, grant, probeTools, s)
 		var answers []any
 		if err := json.Unmarshal([]byte(out(t, r.send(callRequest(r, request)))), &answers); err != nil {
 			t.Fatal(err)

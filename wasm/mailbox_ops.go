@@ -50,7 +50,7 @@ func (d *door) answerMail(ctx context.Context, op string, args []byte) (call rmp
 	if err != nil {
 		err = errorf(CodeInvalid, "%s: %v", op, err)
 	} else {
-		result, err = do(ctx, d, asJSON)
+		result, err = do(ctx, d, d.redactor().redactJSON(asJSON))
 	}
 	if ctx.Err() != nil || errors.Is(err, errGuestEnds) {
 		return call, false, true

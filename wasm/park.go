@@ -93,32 +93,30 @@ func (d *door) performOrGoOn(ctx context.Context, op string, args []byte) ([]byt
 	if dec == nil {
 		return d.stay.perform(ctx, d, op, args)
 	}
-	if !d.isDecided(op, args) {
+	var ok []byte
+	err := errDiverged
+	if op == "action.confirm" || op == opToolCall && d.toolAsks(args) {
+		ok, err = d.perform(ctx, op, args)
+	}
+	if d.decision != nil {
 		d.tape.diverge(nil, &rmp.Hostcall{Op: op, Args: args})
 		d.watch.kill(errDiverged)
 		return nil, errDiverged
 	}
-	d.decision = nil
-	d.live()
-	return marshalMsgpack(&Decision{Approved: dec.Approved, Rationale: dec.Rationale, By: dec.By})
+	return ok, err
 }
 
-// isDecided reports whether a call asks for the confirmation of the very bytes
-// that the decision is about.
-func (d *door) isDecided(op string, args []byte) bool {
-	if op != "action.confirm" {
-		return false
-	}
-	asJSON, err := rmp.AppendJSON(nil, args)
-	if err != nil {
-		return false
-	}
-	var a Action
-	if unmarshalArgs(op, asJSON, &a) != nil {
-		return false
-	}
+// decided is the decision that the attempt was parked for, if a is the action
+// that it is about, to the last byte.
+func (d *door) decided(a Action) (*Decision, error) {
 	digest, err := actionDigest(a)
-	return err == nil && digest == d.decision.Digest
+	if err != nil || digest != d.decision.Digest {
+		return nil, errDiverged
+	}
+	dec := d.decision
+	d.decision = nil
+	d.live()
+	return &Decision{Approved: dec.Approved, Rationale: dec.Rationale, By: dec.By}, nil
 }
 
 // codeParked is what a guest's worker is told in place of an answer.
@@ -169,4 +167,12 @@ func (t *tape) takeReadings() ([]int64, error) {
 	t.calls = t.calls[:n-1]
 	t.prefix = min(t.prefix, n-1)
 	return readings, nil
+}
+
+// toolAsks reports whether a tool.call is one that a person has to agree to.
+func (d *door) toolAsks(args []byte) bool {
+	var a struct {
+		ID string `json:"id"`
+	}
+	return unmarshalMsgpack(args, &a) == nil && d.tools[a.ID] != nil && d.tools[a.ID].Confirm != ""
 }

@@ -91,6 +91,7 @@ func (s *stay) receive(ctx context.Context, d *door, wait time.Duration, fits fu
 	s.settle()
 	s.agent.stdout.renew()
 	s.agent.stderr.renew()
+	s.agent.logged.renew()
 	s.markReady()
 	if s.replay && s.answer != nil {
 		d.watch.kill(errReplied)

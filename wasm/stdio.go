@@ -49,6 +49,17 @@ func (o *output) renew() {
 	o.written, o.dropped = 0, 0
 }
 
+// room takes n bytes off the limit for what does not come as a stream, or
+// counts them as dropped.
+func (o *output) room(n int) bool {
+	if n > o.limit-o.written {
+		o.dropped += n
+		return false
+	}
+	o.written += n
+	return true
+}
+
 // chunk hands on whole lines, and longer lines in pieces of whole runes.
 func (o *output) chunk(p []byte) {
 	o.line = append(o.line, p...)

@@ -8,6 +8,8 @@ import (
 	"net/http/httptest"
 	"strings"
 	"testing"
+
+	"github.com/runloop-os/runloop/rmp"
 )
 
 const weatherSchema = `{"type":"object","properties":{"city":{"type":"string","maxLength":40},"days":{"type":"integer"},"tags":{"type":"array"}},"required":["city"],"additionalProperties":false}`
@@ -182,5 +184,39 @@ func TestToolsThatMakeRequests(t *testing.T) {
 	caps = "secrets = [\"a/b\"]"
 	if got := call(`{"city":"x","days":1}`); !strings.HasPrefix(got, "denied: denied:net:") {
 		t.Error(got)
+	}
+}
+
+// TestToolThatWaitsForAPerson: the attempt ends at the question, and goes on
+// later with what was agreed to.
+func TestToolThatWaitsForAPerson(t *testing.T) {
+	tools := `{"version":1,"tools":[{"id":"say","confirm":true,"input_schema":` + weatherSchema + `,"exec":{"argv":["printf","%s","{{city}}"]}}]}`
+	f := &fakeBackend{}
+	s := f.services()
+	s.Actions = slowPerson{f}
+	j := newJournal()
+	s.Effects = j
+	r := toolRig(t, allCaps+"exec = [\"printf\"]\n", tools, s)
+	ask := func(city string) *rmp.AgentRequest {
+		return callRequest(r, `[{"Op":"kb.why","Args":{"entity":"note:1"}},{"Op":"tool.call","Args":{"id":"say","args":{"city":"`+city+`"}}}]`)
+	}
+	req := ask("x")
+	res := r.send(req)
+	if res.Status != rmp.StatusParked || len(j.events) != 0 {
+		t.Fatalf("%s %+v, %v", res.Status, res.Error, j.events)
+	}
+	if got := out(t, r.send(resumed(req, res, true))); !strings.Contains(got, `"stdout":"x"`) {
+		t.Error(got)
+	}
+	no := resumed(req, res, false)
+	no.ReplyTo += "/no"
+	if got := out(t, r.send(no)); !strings.Contains(got, "declined: tool.call: say was declined by user") {
+		t.Error(got)
+	}
+	if got := r.send(resumed(ask("y"), res, true)); got.Error == nil || got.Error.Code != CodeDiverged {
+		t.Errorf("other bytes: %s %+v", got.Status, got.Error)
+	}
+	if got := strings.Join(j.events, ", "); got != "begin tool.call say, done tool.call" || len(f.asked) != 1 {
+		t.Error(got, f.asked)
 	}
 }
