@@ -206,6 +206,13 @@ func (rr *RecordedRun) nodeFinished(rec Record) error {
 	if p.Status == StatusSkipped {
 		return nil // it may be told before its cause, in the order of the file
 	}
+	if rr.m.nodes[i].state == Running && p.AttemptStatus == "" {
+		// Its attempt was lost, and the run stopped before there was another.
+		if _, err := rr.m.apply(ended{node: i, status: rmp.StatusCancelled}); err != nil {
+			return err
+		}
+		rr.leaveSandbox(rr.attempts[i])
+	}
 	if rr.m.nodes[i].state == Running {
 		ev := ended{node: i, status: p.AttemptStatus, ports: p.Outputs, err: p.Error}
 		if _, err := rr.m.apply(ev); err != nil {
