@@ -52,11 +52,9 @@ type LedgerEvent struct {
 	Actor      string          `json:"actor"`
 	Kind       string          `json:"kind"`
 	Scope      string          `json:"scope"`
-	Payload    json.RawMessage `json:"payload,omitempty"`
+	Payload    json.RawMessage `json:"payload"`
 	Provenance json.RawMessage `json:"provenance"`
 	Hash       string          `json:"hash"` // hex
-	// PayloadIn names the file of the bundle that is the payload.
-	PayloadIn string `json:"payload_in,omitempty"`
 	// Redacted says that Hash is that of the original.
 	Redacted bool `json:"redacted,omitempty"`
 }
@@ -142,7 +140,7 @@ func (b *RunBundle) files() (map[string][]byte, error) {
 	}
 	files := map[string][]byte{fileTrace: b.TraceJSON, fileOpening: b.Trace.OpeningIR}
 	if b.Ledger != nil {
-		files[fileEvents], files[fileLinks] = b.Ledger.eventLines(b.TraceJSON), b.Ledger.linkLines()
+		files[fileEvents], files[fileLinks] = b.Ledger.eventLines(), b.Ledger.linkLines()
 	}
 	for sum, content := range b.Blobs {
 		files[dirBlobs+sum] = content

@@ -37,7 +37,11 @@ func (m memFS) entries(name string) []fs.DirEntry {
 			continue
 		}
 		first, _, isDir := strings.Cut(rest, "/")
-		found[first] = memInfo{name: first, size: int64(len(content)), dir: isDir}
+		info := memInfo{name: first, dir: isDir}
+		if !isDir {
+			info.size = int64(len(content))
+		}
+		found[first] = info
 	}
 	var out []fs.DirEntry
 	for _, key := range sortedKeys(found) {

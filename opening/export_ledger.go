@@ -2,6 +2,7 @@ package opening
 
 import (
 	"bytes"
+	"context"
 	"encoding/binary"
 	"encoding/hex"
 	"encoding/json"
@@ -10,20 +11,14 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/google/uuid"
 	"lukechampine.com/blake3"
 )
 
-// eventLines gives events.ndjson: an event a line, in canonical JSON. The event
-// whose payload is the trace refers to it.
-func (l *LedgerPart) eventLines(trace json.RawMessage) []byte {
+// eventLines gives events.ndjson: an event a line, in canonical JSON.
+func (l *LedgerPart) eventLines() []byte {
 	var out bytes.Buffer
 	for _, e := range l.Events {
-		if e.PayloadIn != "" {
-			e.Payload = nil
-		}
-		if !e.Redacted && bytes.Equal(e.Payload, trace) {
-			e.Payload, e.PayloadIn = nil, fileTrace
-		}
 		out.Write(mustJSON(e))
 		out.WriteByte('\n')
 	}
@@ -54,7 +49,7 @@ func (b *RunBundle) readLedger(files map[string][]byte, m *runManifest) error {
 	if err := l.readLinks(links); err != nil {
 		return fmt.Errorf("%s: %w", fileLinks, err)
 	}
-	if err := l.readEvents(events, b.TraceJSON); err != nil {
+	if err := l.readEvents(events); err != nil {
 		return fmt.Errorf("%s: %w", fileEvents, err)
 	}
 	if len(l.Events) != m.Ledger.Events {
@@ -131,7 +126,7 @@ func chainOf(before, more string) (string, error) {
 
 // readEvents reads the events, holds each against its hash and finds it in the
 // chain.
-func (l *LedgerPart) readEvents(text []byte, trace json.RawMessage) error {
+func (l *LedgerPart) readEvents(text []byte) error {
 	next := 0 // of the links
 	for line := range bytes.Lines(text) {
 		var e LedgerEvent
@@ -142,8 +137,8 @@ func (l *LedgerPart) readEvents(text []byte, trace json.RawMessage) error {
 		if err := strictCanonical(body, &e); err != nil {
 			return fmt.Errorf("line %d: %w", len(l.Events)+1, err)
 		}
-		if err := e.resolve(trace); err != nil {
-			return fmt.Errorf("event %d: %w", e.ID, err)
+		if got := e.hash(); !e.Redacted && got != e.Hash {
+			return fmt.Errorf("event %d: its hash is %s, not %s", e.ID, shortHash(got), shortHash(e.Hash))
 		}
 		for next < len(l.Links) && l.Links[next].ID < e.ID {
 			next++
@@ -157,24 +152,6 @@ func (l *LedgerPart) readEvents(text []byte, trace json.RawMessage) error {
 	return nil
 }
 
-// resolve fetches the payload and checks the hash of an event.
-func (e *LedgerEvent) resolve(trace json.RawMessage) error {
-	switch {
-	case e.PayloadIn == "" && len(e.Payload) == 0,
-		e.PayloadIn != "" && (len(e.Payload) > 0 || e.PayloadIn != fileTrace):
-		return errors.New("it has no payload, or more than one")
-	case e.PayloadIn != "":
-		e.Payload = trace
-	}
-	if e.Redacted {
-		return nil
-	}
-	if got := e.hash(); got != e.Hash {
-		return fmt.Errorf("its hash is %s, not %s", shortHash(got), shortHash(e.Hash))
-	}
-	return nil
-}
-
 // hash is what the ledger knows an event by (spec/05).
 func (e *LedgerEvent) hash() string {
 	return hashHex(mustJSON(map[string]any{
@@ -182,15 +159,39 @@ func (e *LedgerEvent) hash() string {
 	}))
 }
 
-// checkEvents holds what the events say of the run against the bundle.
+// checkEvents holds what the events say of the run against the bundle: the trace
+// is put together from them once more, unless they were redacted.
 func (b *RunBundle) checkEvents() error {
-	redacted := false
+	if b.Redacted {
+		return b.checkRedacted()
+	}
+	for _, e := range b.Ledger.Events {
+		if e.Redacted {
+			return errors.New("an event was redacted, but the manifest does not say so")
+		}
+	}
+	id, err := b.Trace.TraceUUID()
+	if err != nil {
+		return err
+	}
+	t, err := LoadTrace(context.Background(), b.Ledger, id)
+	if err != nil {
+		return fmt.Errorf("the events do not tell of the run: %w", err)
+	}
+	if !bytes.Equal(t.JSON(), b.Trace.JSON()) {
+		return errors.New("the trace is not what the events say")
+	}
+	return nil
+}
+
+// checkRedacted holds the beginnings and ends of runs, whose hashes are not
+// redacted, against the trace.
+func (b *RunBundle) checkRedacted() error {
 	runs := map[string]*Trace{}
 	for _, t := range b.Trace.runs() {
 		runs[t.TraceID] = t
 	}
 	for _, e := range b.Ledger.Events {
-		redacted = redacted || e.Redacted
 		var p struct {
 			TraceID       string `json:"trace_id"`
 			OpeningIRHash string `json:"opening_ir_hash"`
@@ -205,8 +206,19 @@ func (b *RunBundle) checkEvents() error {
 			return fmt.Errorf("event %d (%s) is not about this run", e.ID, e.Kind)
 		}
 	}
-	if redacted && !b.Redacted {
-		return errors.New("an event was redacted, but the manifest does not say so")
-	}
 	return nil
+}
+
+// Records implements [History].
+func (l *LedgerPart) Records(_ context.Context, trace uuid.UUID) ([]Record, error) {
+	var out []Record
+	for _, e := range l.Events {
+		var p struct {
+			TraceID string `json:"trace_id"`
+		}
+		if json.Unmarshal(e.Payload, &p) == nil && p.TraceID == traceName(trace) {
+			out = append(out, Record{Kind: e.Kind, Payload: e.Payload, TSMillis: e.TSMillis})
+		}
+	}
+	return out, nil
 }

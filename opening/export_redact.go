@@ -35,7 +35,7 @@ func (b *RunBundle) Redact(key RedactKey) *RunBundle {
 		l := *b.Ledger
 		l.Events = nil
 		for _, e := range b.Ledger.Events {
-			l.Events = append(l.Events, r.event(e, e.Kind == kindRunTrace))
+			l.Events = append(l.Events, r.event(e))
 		}
 		out.Ledger = &l
 	}
@@ -191,34 +191,36 @@ var eventNames = map[string]bool{
 	"provider": true, "model": true, "trace": true,
 }
 
-// event replaces the values of an event; that of a whole trace becomes the
-// redacted trace of the bundle.
-func (r *redactor) event(e LedgerEvent, isTrace bool) LedgerEvent {
+// event replaces the values of an event.
+func (r *redactor) event(e LedgerEvent) LedgerEvent {
 	e.Redacted = true
-	e.Provenance = r.eventDoc(e.Provenance)
-	if isTrace {
-		e.Payload, e.PayloadIn = nil, fileTrace
-	} else {
-		e.Payload = r.eventDoc(e.Payload)
-	}
+	e.Provenance, e.Payload = r.eventDoc(e.Provenance), r.eventDoc(e.Payload)
 	return e
 }
 
-// eventDoc replaces the values in a document of the ledger. The opening in it
-// keeps its shape.
+// eventDoc replaces the values in a document of the ledger. The openings in it
+// keep their shape.
 func (r *redactor) eventDoc(raw json.RawMessage) json.RawMessage {
 	var doc map[string]any
 	if json.Unmarshal(raw, &doc) != nil {
 		return json.RawMessage("{}")
 	}
 	ir, hasIR := doc["opening_ir"]
+	openings, _ := doc["openings"].(map[string]any)
 	delete(doc, "opening_ir")
+	delete(doc, "openings")
 	for _, key := range []string{"args_msgpack", "ok_msgpack"} {
 		dropKey(doc, key)
 	}
 	r.walk(doc, eventNames)
 	if hasIR {
 		doc["opening_ir"] = r.ir(mustJSON(ir))
+	}
+	for name, ir := range openings {
+		openings[name] = r.ir(mustJSON(ir))
+	}
+	if openings != nil {
+		doc["openings"] = openings
 	}
 	return mustJSON(doc)
 }

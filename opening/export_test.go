@@ -13,6 +13,7 @@ import (
 	"maps"
 	"math/rand/v2"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 	"testing/fstest"
@@ -23,27 +24,16 @@ import (
 // bookBundle is a run of order_book with everything a bundle can hold.
 func bookBundle(t testing.TB) *RunBundle {
 	t.Helper()
-	tr := bookTrace(t)
-	text := []byte("a letter to Ada")
-	sum := sha256.Sum256(text)
-	b := &RunBundle{
-		Trace: tr, TraceJSON: tr.JSON(),
-		Blobs:  map[string][]byte{hex.EncodeToString(sum[:]): text},
-		Agents: map[string][]byte{"finder/manifest.toml": []byte("[agent]\n"), "finder/policy.caps": {}, "crew.wasm": []byte("\x00asm")},
-	}
+	store := &memStore{}
+	bookRun(t, store)
 	zero := strings.Repeat("0", 64)
 	at := LedgerHead{EventID: 6, Chain: zero, Seal: zero}
 	part := &LedgerPart{Before: at}
-	for i, e := range []LedgerEvent{
-		{Kind: kindRunStarted, Payload: mustJSON(map[string]any{
-			"trace_id": tr.TraceID, "opening_ir_hash": tr.OpeningIRHash, "opening_ir": tr.OpeningIR, "params": tr.Params})},
-		{Kind: "note.added", Payload: json.RawMessage(`{"body":"of another run"}`)},
-		{Kind: kindRunFinished, Payload: mustJSON(map[string]any{
-			"trace_id": tr.TraceID, "final_hash": tr.FinalHash, "reason": "Ada said so"})},
-		{Kind: kindRunTrace, Payload: tr.JSON()},
-	} {
+	records := slices.Insert(store.records, 2, Record{Kind: "note.added", Payload: json.RawMessage(`{"body":"of another run"}`)})
+	for i, r := range records {
+		e := LedgerEvent{Kind: r.Kind, Payload: r.Payload}
 		e.ID, e.TSMillis, e.Actor, e.Scope = int64(i)+7, 1000+int64(i), "system", "system"
-		e.Provenance = mustJSON(map[string]any{"trace_id": tr.TraceID, "rationale": "for ada@example.com"})
+		e.Provenance = mustJSON(map[string]any{"trace_id": traceName(testTrace), "rationale": "for ada@example.com"})
 		e.Hash = e.hash()
 		k := LedgerLink{e.ID, e.TSMillis, e.Hash}
 		var err error
@@ -56,8 +46,17 @@ func bookBundle(t testing.TB) *RunBundle {
 		}
 	}
 	part.After = at
-	b.Ledger = part
-	return b
+	tr, err := LoadTrace(t.Context(), part, testTrace)
+	if err != nil {
+		t.Fatal(err)
+	}
+	text := []byte("a letter to Ada")
+	sum := sha256.Sum256(text)
+	return &RunBundle{
+		Trace: tr, TraceJSON: tr.JSON(), Ledger: part,
+		Blobs:  map[string][]byte{hex.EncodeToString(sum[:]): text},
+		Agents: map[string][]byte{"finder/manifest.toml": []byte("[agent]\n"), "finder/policy.caps": {}, "crew.wasm": []byte("\x00asm")},
+	}
 }
 
 func encoded(t testing.TB, b *RunBundle) []byte {
@@ -79,8 +78,7 @@ func TestRunBundleRoundTrip(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if back.Head != b.Head || !bytes.Equal(back.TraceJSON, b.TraceJSON) || len(back.Ledger.Events) != 3 ||
-		!bytes.Equal(back.Ledger.Events[2].Payload, b.TraceJSON) || len(back.Blobs) != 1 {
+	if back.Head != b.Head || !bytes.Equal(back.TraceJSON, b.TraceJSON) || len(back.Ledger.Events) != len(b.Ledger.Events) || len(back.Blobs) != 1 {
 		t.Errorf("read back it is %+v", back)
 	}
 	if again := encoded(t, back); !bytes.Equal(again, data) {
@@ -193,8 +191,9 @@ func TestRunBundleForged(t *testing.T) {
 	}
 	for want, change := range map[string]func(*runManifest, map[string][]byte){
 		"output_hash":                  edit(fileTrace, `"stars":4`, `"stars":5`),
-		"its hash is":                  edit(fileEvents, `Ada said so`, `Bob said so`),
-		"is not in the chain":          edit(fileEvents, `"ts_ms":1002`, `"ts_ms":1003`),
+		"not what the events say":      edit(fileTrace, `"title":"Ice"`, `"title":"Fire"`),
+		"its hash is":                  edit(fileEvents, `for ada@`, `for bob@`),
+		"is not in the chain":          edit(fileEvents, `"ts_ms":1003}`, `"ts_ms":1004}`),
 		"not in canonical form":        edit(fileEvents, `{"actor"`, `{ "actor"`),
 		"the chain ends":               edit(fileLinks, "7 1000 ", "7 1001 "),
 		"comes after":                  edit(fileLinks, "8 1001 ", "7 1001 "),
@@ -320,7 +319,7 @@ func TestRedact(t *testing.T) {
 		t.Fatal(err)
 	}
 	all := string(bytes.Join(mapValues(files), nil))
-	for _, secret := range []string{"Dispossessed", "Ice", "ada@", "Ada", "SELECT", "not yours", "letter", "said so"} {
+	for _, secret := range []string{"Dispossessed", "Ice", "ada@", "Ada", "SELECT", "not yours", "letter"} {
 		if strings.Contains(all, secret) {
 			t.Errorf("%s is still there", secret)
 		}

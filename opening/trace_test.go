@@ -58,6 +58,12 @@ func bookAgents() map[string]act {
 // bookTrace is the trace of a run of order_book.
 func bookTrace(t testing.TB) *Trace {
 	t.Helper()
+	return bookRun(t, &memStore{})
+}
+
+// bookRun is bookTrace with a store for what is recorded.
+func bookRun(t testing.TB, store *memStore) *Trace {
+	t.Helper()
 	data, err := os.ReadFile(testdata + "/good/order_book.yaml")
 	if err != nil {
 		t.Fatal(err)
@@ -69,7 +75,7 @@ func bookTrace(t testing.TB) *Trace {
 	p.Opening.Nodes[1].Retry.InitialMS = 0
 	p.IR = p.Opening.IR()
 	p.IRHash = p.Opening.Hash()
-	r := runPlan(context.Background(), p, &Engine{}, bookAgents())
+	r := runPlan(context.Background(), p, &Engine{Store: store}, bookAgents())
 	if r.err != nil || !r.rep.Success {
 		t.Fatal(r.err, r.rep.Reason)
 	}

@@ -24,8 +24,8 @@ func Peek(ctx context.Context, opts Options, kind, trace string) (*Event, error)
 		return nil, err
 	}
 	defer c.close()
-	row, err := c.first(selectEvent+` WHERE e.kind = ? AND instr(e.payload_json, ?) > 0
-		ORDER BY e.ts_ms DESC, e.id DESC LIMIT 1`, kind, needleOf(trace))
+	row, err := c.first(selectEvent+` WHERE e.kind = ? AND `+ofTrace+`
+		ORDER BY e.ts_ms DESC, e.id DESC LIMIT 1`, append([]any{kind}, ofTraceArgs(trace)...)...)
 	switch {
 	case err != nil:
 		return nil, storageError("read", c.path, err)

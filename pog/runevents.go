@@ -49,9 +49,9 @@ func PeekRun(ctx context.Context, opts Options, trace string) ([]Event, error) {
 	}
 	defer c.close()
 	kinds := runKinds()
-	args := append(anySlice(kinds), any(start.ID), needleOf(trace))
+	args := append(append(anySlice(kinds), any(start.ID)), ofTraceArgs(trace)...)
 	sql := selectEvent + ` WHERE e.kind IN (?` + strings.Repeat(",?", len(kinds)-1) + `)
-		AND e.id >= ? AND instr(e.payload_json, ?) > 0 ORDER BY e.id`
+		AND e.id >= ? AND ` + ofTrace + ` ORDER BY e.id`
 	var out []Event
 	err = c.each(ctx, sql, args, func(v []driver.Value) error {
 		e := scanEvent(v)
@@ -74,8 +74,12 @@ func PeekRun(ctx context.Context, opts Options, trace string) ([]Event, error) {
 	return out, nil
 }
 
-// needleOf is what the payload of every event of a run has in it: every kind of
-// them names the run, in canonical JSON.
-func needleOf(trace string) string {
-	return fmt.Sprintf(`"trace_id":%q`, "trace:"+normalizeTrace(trace))
+// ofTrace selects the events of one run: every kind of them names the run, in
+// canonical JSON. Most others are told by a look for the name; the payload may
+// hold that of another run as well, deeper inside.
+const ofTrace = `instr(e.payload_json, ?) > 0 AND json_extract(e.payload_json, '$.trace_id') = ?`
+
+func ofTraceArgs(trace string) []any {
+	name := "trace:" + normalizeTrace(trace)
+	return []any{fmt.Sprintf(`"trace_id":%q`, name), name}
 }

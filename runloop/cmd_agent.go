@@ -20,7 +20,8 @@ func cmdAgent(io *IO) *cli.Command {
    rlp agent install greeter.tar.gz`,
 		Subcommands: []*cli.Command{
 			cmdAgentList(io), cmdAgentShow(io), cmdAgentGrant(io), explain,
-			cmdAgentScaffold(io), cmdAgentBuild(io), cmdAgentInstall(io), cmdAgentRemove(io), cmdAgentKeygen(io), cmdAgentSign(io), cmdAgentVerify(io),
+			cmdAgentScaffold(io), cmdAgentBuild(io), cmdAgentInstall(io), cmdAgentRemove(io),
+			cmdAgentKeygen(io), cmdAgentSign(io), cmdAgentVerify(io),
 		},
 	}
 }

@@ -85,7 +85,8 @@ func newBuild(dir string) (*build, error) {
 		return nil, err
 	}
 	if strings.HasPrefix(entry, "../") {
-		return nil, exitErrorf(exitUsage, "%s: entry_wasm is outside of the bundle (%s); build it where it belongs", name, entry)
+		return nil, exitErrorf(exitUsage, "%s: entry_wasm is outside of the bundle (%s); build it where it belongs",
+			name, entry)
 	}
 	return &build{dir, entry}, nil
 }
@@ -139,8 +140,10 @@ func (b *build) command(ctx context.Context, io *IO) (cmd *exec.Cmd, hint string
 			"-Wl,--no-entry", "-Wl,--strip-all", "-o", b.entry}, sources(c)...)
 		return exec.CommandContext(ctx, program("CC", "clang"), args...), "install clang and lld", nil
 	case len(has("src/main.rs")) > 0:
-		return exec.CommandContext(ctx, program("RUSTC", "rustc"), "--edition=2021", "--target="+program("RUST_TARGET", "wasm32-wasip1"),
-			"-O", "-Cpanic=abort", "-Cstrip=symbols", "-o", b.entry, "src/main.rs"), "install Rust with its target wasm32-wasip1", nil
+		cmd = exec.CommandContext(ctx, program("RUSTC", "rustc"), "--edition=2021",
+			"--target="+program("RUST_TARGET", "wasm32-wasip1"), "-O", "-Cpanic=abort", "-Cstrip=symbols",
+			"-o", b.entry, "src/main.rs")
+		return cmd, "install Rust with its target wasm32-wasip1", nil
 	}
 	return nil, "", exitErrorf(exitUsage, "%s holds no go.mod, src/*.c or src/main.rs to build", b.dir)
 }

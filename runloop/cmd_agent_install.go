@@ -62,7 +62,8 @@ func (d *desk) install(from string, f installFlags) (err error) {
 		return err
 	}
 	m := s.Bundle.Manifest
-	_, err = fmt.Fprintf(d.io.Stdout, "%s %s installed in %s\n", printable(m.Name), printable(m.Version), printable(d.places.installed))
+	_, err = fmt.Fprintf(d.io.Stdout, "%s %s installed in %s\n",
+		printable(m.Name), printable(m.Version), printable(d.places.installed))
 	return err
 }
 

@@ -79,7 +79,8 @@ func (t *tightening) run(ctx context.Context, io *IO, ref string) (err error) {
 		return err
 	}
 	if t.usage.runs == 0 {
-		return exitErrorf(exitNotFound, "no recorded run of this version of %s (%d of others); run it first", ref, t.usage.others)
+		return exitErrorf(exitNotFound, "no recorded run of this version of %s (%d of others); run it first",
+			ref, t.usage.others)
 	}
 	if t.store, err = io.openStore(ctx, t.desk.cfg); err != nil {
 		return err
@@ -165,7 +166,8 @@ func (t *tightening) finish(res *tightened) error {
 	if t.json {
 		return printJSON(io.Stdout, res)
 	}
-	fmt.Fprintf(io.Stderr, "%d recorded attempts did the same under this (%d could not be replayed)\n", res.Attempts, res.Left)
+	fmt.Fprintf(io.Stderr, "%d recorded attempts did the same under this (%d could not be replayed)\n",
+		res.Attempts, res.Left)
 	for _, line := range res.Took {
 		fmt.Fprintf(io.Stderr, "not needed: %s\n", printable(line))
 	}

@@ -18,6 +18,11 @@ import (
 func cmdRuns(io *IO) *cli.Command {
 	return &cli.Command{
 		Name: "runs", Usage: "see and steer runs",
+		Description: `Examples:
+   rlp runs list --state running
+   rlp runs show trace:0684fb4c-07ec-4457-b35d-6d643e2e8f3e
+   rlp runs follow trace:0684fb4c-07ec-4457-b35d-6d643e2e8f3e
+   rlp runs cancel trace:0684fb4c-07ec-4457-b35d-6d643e2e8f3e`,
 		Subcommands: []*cli.Command{
 			{
 				Name: "list", Usage: "the latest runs",

@@ -27,7 +27,14 @@ const daemonReady = 1
 // terminals they were started from. It stays in the foreground.
 func runDaemon(ctx context.Context, io *IO, args []string) error {
 	app := newApp(io, "runloopd", "the daemon: runs openings and serves the bus on a socket")
-	app.UsageText = "runloopd\n   runloopd --check"
+	app.UsageText = "runloopd [--config FILE] [--socket PATH]\n   runloopd --check"
+	app.Description = `It stays in the foreground and logs to stderr. SIGHUP reads the configuration again,
+SIGTERM lets runs end first, a second signal does not.
+
+Examples:
+   runloopd &
+   runloopd --check && systemctl --user restart runloopd
+   RUNLOOP__OBSERVABILITY__METRICS__LISTEN=:9464 runloopd`
 	app.Flags = []cli.Flag{
 		&cli.StringFlag{Name: "config", Usage: "read `FILE` in place of the system's and the user's"},
 		&cli.StringFlag{Name: "socket", Usage: "listen on `PATH`"},

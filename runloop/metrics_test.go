@@ -65,7 +65,7 @@ func TestMetricsTopic(t *testing.T) {
 	}
 	first := recvSnapshot(t, sub)
 	second := recvSnapshot(t, sub)
-	if gap := second.TSMillis - first.TSMillis; gap < 900 {
+	if gap := second.TSMillis - first.TSMillis; gap < 500 { // a busy machine may be late with the first
 		t.Errorf("%d ms between two", gap)
 	}
 	if first.Bus.Sockets != 1 || first.Bus.Subscriptions == 0 || first.Process.RSSBytes == 0 || first.Ledger.Events != 0 {

@@ -19,6 +19,7 @@ import (
 const (
 	reconnectFor   = 5 * time.Second
 	reconnectEvery = 250 * time.Millisecond
+	resumedWithin  = 5 * time.Second
 )
 
 // errLeft ends the following of a run that goes on.
@@ -211,19 +212,37 @@ func (r *remoteRun) join(ctx context.Context) (*bus.Subscription, error) {
 	if err != nil {
 		return nil, err
 	}
-	a, err := r.conn.ask(ctx, &ctrlRequest{Op: "run.get", TraceID: r.trace(), Events: true})
+	state, err := r.state(ctx)
 	if err != nil {
 		return nil, err
 	}
-	if !a.Run.Here {
-		return nil, exitErrorf(exitNotFound, "the daemon does not carry this run out (the ledger says: %s); "+
-			"see: rlp runs show %s", orText(a.Run.Status, "unknown"), r.trace())
-	}
-	if a.Run.EventsCut {
+	if state.EventsCut {
 		r.warnf("some events of this run were not kept")
 	}
-	r.catchUp(a.Run.Events)
+	r.catchUp(state.Events)
 	return events, nil
+}
+
+// state is that of a run which the daemon carries out. One that has just been
+// started takes up the runs of the one before, which takes a moment.
+func (r *remoteRun) state(ctx context.Context) (*runState, error) {
+	for end := time.Now().Add(resumedWithin); ; {
+		a, err := r.conn.ask(ctx, &ctrlRequest{Op: "run.get", TraceID: r.trace(), Events: true})
+		switch {
+		case err != nil:
+			return nil, err
+		case a.Run.Here:
+			return a.Run, nil
+		case a.Run.FinishedMS > 0 || time.Now().After(end):
+			return nil, exitErrorf(exitNotFound, "the daemon does not carry this run out (the ledger says: %s); "+
+				"see: rlp runs show %s", orText(a.Run.Status, "unknown"), r.trace())
+		}
+		select {
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		case <-time.After(reconnectEvery):
+		}
+	}
 }
 
 // exit is the error that stands for how the run ended.

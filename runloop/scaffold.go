@@ -129,7 +129,8 @@ func (s *scaffold) writeOpening() error {
 // (https://go.dev/ref/mod#vendoring).
 func (s *scaffold) vendor(dir string) error {
 	module, _, _ := strings.Cut(wasm.SDKPath, "/wasm/")
-	list := fmt.Sprintf("# %s %s\n## explicit; go 1.24.0\n%s\n%s/guesttest\n", module, sdkVersion, wasm.SDKPath, wasm.SDKPath)
+	list := fmt.Sprintf("# %s %s\n## explicit; go 1.24.0\n%s\n%s/guesttest\n",
+		module, sdkVersion, wasm.SDKPath, wasm.SDKPath)
 	sdk := wasm.SDK()
 	err := fs.WalkDir(sdk, ".", func(name string, d fs.DirEntry, err error) error {
 		if err != nil || d.IsDir() || strings.HasSuffix(name, "_test.go") {
