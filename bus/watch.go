@@ -1,16 +1,16 @@
 package bus
 
-// watcher waits for a change of who subscribes to a topic.
+// watcher waits for a change of who subscribes to topics.
 type watcher struct {
-	topic   string
+	filter  string
 	changed chan struct{}
 }
 
-// Watch tells when somebody subscribes to a topic or stops to, so that who
-// publishes there has nothing to do, and needs no clock, while nobody listens.
+// Watch tells when somebody subscribes to a topic that filter takes, or stops
+// to, so that who publishes there has nothing to do, and needs no clock, while nobody listens.
 // Changes that come faster than they are received count as one.
-func (b *Bus) Watch(topic string) (changed <-chan struct{}, stop func()) {
-	w := &watcher{topic: topic, changed: make(chan struct{}, 1)}
+func (b *Bus) Watch(filter string) (changed <-chan struct{}, stop func()) {
+	w := &watcher{filter: filter, changed: make(chan struct{}, 1)}
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.watchers[w] = struct{}{}
@@ -21,10 +21,10 @@ func (b *Bus) Watch(topic string) (changed <-chan struct{}, stop func()) {
 	}
 }
 
-// tell tells those who watch a topic that filter takes. The caller has the lock.
+// tell tells those who watch topics that filter takes. The caller has the lock.
 func (b *Bus) tell(filter string) {
 	for w := range b.watchers {
-		if !Matches(filter, w.topic) {
+		if !Overlap(filter, w.filter) {
 			continue
 		}
 		select {

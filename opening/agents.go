@@ -9,9 +9,15 @@ import (
 )
 
 // checkConfirm refuses a node that asks to skip the confirmation which the
-// opening demands. An agent gets with as text too, so "false" counts as well.
-func checkConfirm(src *source, o *Opening, with []*tree) {
-	if !o.Policy.ConfirmExternal {
+// opening, or one that it is in, demands. An agent gets with as text too, so
+// "false" counts as well.
+func (c *compiler) checkConfirm(with []*tree) {
+	src, whose := c.src, "policy.confirm_external: true"
+	switch {
+	case c.o.Policy.ConfirmExternal:
+	case c.confirm:
+		whose += " of an opening that uses this one"
+	default:
 		return
 	}
 	for i, t := range with {
@@ -20,7 +26,7 @@ func checkConfirm(src *source, o *Opening, with []*tree) {
 			continue
 		}
 		src.add(src.val(withPath(i)+"/require_human_confirm"), codeConfirm,
-			"require_human_confirm: false contradicts policy.confirm_external: true").
+			"require_human_confirm: false contradicts %s", whose).
 			hint("remove one of the two")
 	}
 }
@@ -112,7 +118,7 @@ func (c *agentCheck) node(i int, n Node) {
 // nested looks up the opening that a node uses, and holds what it is given
 // against its parameters.
 func (c *agentCheck) nested(i int, n Node) {
-	v := c.lib.open(c.src, n.Nested(), c.src.val("nodes/"+strconv.Itoa(i)+"/use"))
+	v := c.lib.open(c.src, n.Nested(), c.src.val("nodes/"+strconv.Itoa(i)+"/use"), c.plan.confirm)
 	if v == nil {
 		return
 	}

@@ -21,8 +21,9 @@ type attempt struct {
 	timeout time.Duration
 	reused  *Reused // it was taken over from another run
 
-	recorded bool   // its end is on record, and its node goes on
-	nested   string // trace id of the run that it was, as far as a record tells
+	recorded bool     // its end is on record, and its node goes on
+	nested   string   // trace id of the run that it was, as far as a record tells
+	inner    *Control // of that run, while it goes on
 	// Set when it is launched.
 	cancel context.CancelCauseFunc
 	timer  *time.Timer   // of its timeout and, once it has failed, of the wait for the next

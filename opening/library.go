@@ -62,8 +62,9 @@ func newLibrary(cat Catalog, root string) *library {
 }
 
 // open gives the opening that is used at pos, or reports there why it cannot be
-// used and gives nil.
-func (l *library) open(src *source, name string, pos position) *volume {
+// used and gives nil. confirm says that the one which uses it demands
+// confirmation.
+func (l *library) open(src *source, name string, pos position, confirm bool) *volume {
 	if slices.Contains(l.path, name) {
 		start := slices.Index(l.path, name)
 		src.add(pos, codeNested, "the openings use each other: %s",
@@ -79,21 +80,21 @@ func (l *library) open(src *source, name string, pos position) *volume {
 		return nil
 	}
 	l.shelf[name] = nil
-	if v = l.read(src, name, pos); v != nil {
+	if v = l.read(src, name, pos, confirm); v != nil {
 		l.shelf[name] = v
 	}
 	return v
 }
 
 // read finds an opening and checks it, whatever its parameters will be.
-func (l *library) read(src *source, name string, pos position) *volume {
+func (l *library) read(src *source, name string, pos position, confirm bool) *volume {
 	from, o := l.find(src, name, pos)
 	if o == nil {
 		return nil
 	}
 	v := &volume{name: name, file: from.name, opening: o, size: len(o.Nodes)}
 	l.path = append(l.path, name)
-	p := l.check(v, from)
+	p := l.check(v, from, confirm)
 	l.path = l.path[:len(l.path)-1]
 	if from.err() != nil {
 		l.problems = append(l.problems, from.sorted()...)
@@ -141,7 +142,7 @@ func (l *library) find(src *source, name string, pos position) (*source, *Openin
 
 // check checks an opening with parameters of which nothing is known but that
 // they are there, and works out what it looks like from outside.
-func (l *library) check(v *volume, from *source) *Plan {
+func (l *library) check(v *volume, from *source, confirm bool) *Plan {
 	o := v.opening
 	quiet := newSource(v.file) // mistakes in templates are reported by compile
 	v.used = checkTemplates(quiet, withTrees(quiet, o))
@@ -155,7 +156,7 @@ func (l *library) check(v *volume, from *source) *Plan {
 	for _, name := range v.parameters() {
 		given.pairs = append(given.pairs, pair{key: name, val: &tree{kind: kindHole}})
 	}
-	c := &compiler{src: from, o: o, lib: l, given: given}
+	c := &compiler{src: from, o: o, lib: l, given: given, confirm: confirm}
 	p := c.compile()
 	v.manifest = &Manifest{In: v.inputs(), Out: map[string]string{}, loose: true}
 	for _, n := range o.Nodes {
@@ -288,7 +289,7 @@ func (p *nestedParams) check() {
 	lib.whole = false
 	lib.path = append(lib.path, p.v.name)
 	inner := newSource(p.v.name)
-	(&compiler{src: inner, o: p.v.opening, lib: lib, given: given}).compile()
+	(&compiler{src: inner, o: p.v.opening, lib: lib, given: given, confirm: p.c.plan.confirm}).compile()
 	lib.path = lib.path[:len(lib.path)-1]
 	lib.whole = true
 	for _, problem := range inner.problems {

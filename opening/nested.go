@@ -67,11 +67,12 @@ func (r *runner) executor(a *attempt) Executor {
 	e.Sink = func(ev Event) { r.send(nestedMsg{a, ev}) }
 	budget := a.req.RunBudget
 	budget.DeadlineMillis = 0
+	a.inner = NewControl()
 	return &nestedRun{
 		e: e, o: r.p.Openings[n.Nested()], outer: r.p, req: a.req,
 		opt: RunOptions{
 			TraceID: nestedTrace(r.opt.TraceID, n.ID, r.tries(a)), Seed: r.opt.Seed.within(n.ID), Flags: r.opt.Flags,
-			Fork: r.fork.inside(n.ID),
+			Fork: r.fork.inside(n.ID), Control: a.inner,
 			within: &within{
 				outer: append(slices.Clone(r.outer()), OuterNode{r.opt.TraceID, n.ID, a.req.Budget, budget}),
 				want:  r.wanted(n.ID),
@@ -90,6 +91,15 @@ func (r *runner) outer() []OuterNode {
 		return nil
 	}
 	return r.opt.within.outer
+}
+
+// outerTraces names the runs that the run is in, the outermost first.
+func (r *runner) outerTraces() []string {
+	var traces []string
+	for _, o := range r.outer() {
+		traces = append(traces, traceName(o.TraceID))
+	}
+	return traces
 }
 
 // nestedTrace names the run that a node's attempts are: a UUID of version 8 (RFC
@@ -143,6 +153,7 @@ func (r *runner) wanted(node string) []string {
 
 // Execute implements [Executor].
 func (x *nestedRun) Execute(ctx context.Context, req *Request, _ Observer) *Response {
+	defer x.opt.Control.close() // also of a run that never began
 	began := time.Now()
 	resp := x.run(ctx)
 	resp.Digest, resp.Micros = x.outer.Digests[req.Ref], time.Since(began).Microseconds()
@@ -182,7 +193,8 @@ func (x *nestedRun) goOn(ctx context.Context, plan *Plan) (*Report, error) {
 	case rr.Finished != "":
 		return rr.report(ctx, history)
 	}
-	return x.e.Resume(ctx, rr, ResumeOptions{within: x.opt.within})
+	// It may have been paused with the run around it, which goes on now.
+	return x.e.Resume(ctx, rr, ResumeOptions{Control: x.opt.Control, Unpause: true, within: x.opt.within})
 }
 
 // plan makes the plan of the run. It is checked against the present agents where
@@ -199,7 +211,7 @@ func (x *nestedRun) plan() (*Plan, error) {
 	if x.e.Catalog != nil {
 		cat = plannedCatalog{x.e.Catalog, x.outer.Openings}
 	}
-	p, err := NewPlan(x.o, cat, params)
+	p, err := newPlanIn(x.o, cat, params, x.outer.confirm)
 	if err != nil {
 		return nil, err
 	}
@@ -327,4 +339,31 @@ func (k *forking) inside(node string) *Fork {
 		return nil
 	}
 	return &Fork{Source: a.Nested, Caps: k.Caps}
+}
+
+// InnerRuns gives the trace ids of the runs that attempts of a run were, and of
+// those in them, as far as they are on record.
+func (rr *RecordedRun) InnerRuns(ctx context.Context, h History) ([]uuid.UUID, error) {
+	var ids []uuid.UUID
+	for i, n := range rr.Plan.Opening.Nodes {
+		if n.Nested() == "" {
+			continue
+		}
+		for try := 1; try <= rr.m.nodes[i].tries+1; try++ { // a lost one is not counted
+			id := nestedTrace(rr.TraceID, n.ID, try)
+			inner, err := LoadRun(ctx, h, id)
+			if errors.Is(err, ErrNoRun) {
+				continue
+			}
+			if err != nil {
+				return nil, err
+			}
+			more, err := inner.InnerRuns(ctx, h)
+			if err != nil {
+				return nil, err
+			}
+			ids = append(append(ids, id), more...)
+		}
+	}
+	return ids, nil
 }

@@ -275,14 +275,24 @@ func TestNestedChecks(t *testing.T) {
 			`torn.yaml:1:1: the opening must be a map, not a string ("torn")`},
 		{"what an agent inside gets", `sub := opening("strict", order="red")`, "",
 			`outer.opening:3:12: the opening strict cannot take this: with.order must be one of "title", "author", "year", not "red"`},
+		{"a confirmation that is demanded outside", `sub := opening("sends", ask=false)`, "",
+			`outer.opening:3:12: the opening sends cannot take this: require_human_confirm: false contradicts policy.confirm_external: true of an opening that uses this one; remove one of the two`},
+		{"the same, always", `sub := opening("never")`, "",
+			`never.yaml:1:106: require_human_confirm: false contradicts policy.confirm_external: true of an opening that uses this one; remove one of the two`},
 	} {
 		t.Run(c.name, func(t *testing.T) {
+			head := head
+			if strings.Contains(c.name, "confirm") || c.name == "the same, always" {
+				head = strings.Replace(head, "\n", " policy: {confirm_external: true}\n", 1)
+			}
 			text := head + "    " + c.node + "; e := agent(\"echo\")\n    r := agent(\"reader\")\n  edges:\n    " + c.edges + "\n}"
 			_, err := Load("outer.opening", []byte(text), shelf(
 				"round", `{version: 0, name: round, edges: [], nodes: [{id: o, use: "opening:outer"}]}`,
 				"named", `{version: 0, name: other, edges: [], nodes: [{id: o, use: "agent:echo"}]}`,
 				"wrong", `{version: 0, name: wrong, edges: [], nodes: [{id: o, use: "agent:ecko"}]}`,
 				"torn", "torn",
+				"sends", `{version: 0, name: sends, params: {ask: true}, edges: [], nodes: [{id: o, use: "agent:printer", with: {require_human_confirm: "{{params.ask}}"}}]}`,
+				"never", `{version: 0, name: never, edges: [], nodes: [{id: o, use: "agent:printer", with: {require_human_confirm: false}}]}`,
 				"strict", `{version: 0, name: strict, edges: [], nodes: [{id: o, use: "agent:finder", with: {title: t, order: "{{params.order}}"}}]}`,
 			), nil)
 			var ps Problems
@@ -356,4 +366,56 @@ func TestNestedDigest(t *testing.T) {
 	if got := fmt.Sprint(p.Refs()); got != "[echo]" {
 		t.Errorf("the agents are %s", got)
 	}
+}
+
+// TestNestedFork: a fork goes into the runs inside, and takes over each step that
+// is as it was.
+func TestNestedFork(t *testing.T) {
+	ran := map[string]int{}
+	exec := execFunc(func(_ context.Context, req *Request, obs Observer) *Response {
+		ran[req.Node]++
+		resp := speaks("I am "+req.Node)(t.Context(), req, obs)
+		resp.Digest, resp.Caps = req.Digest, "c"
+		return resp
+	})
+	run := func(cat libraryCatalog, params string, fork *Fork) *Report {
+		p, err := Load("outer.opening", []byte(outer), cat, []byte(params))
+		if err != nil {
+			t.Fatal(err.(Problems).Text())
+		}
+		clear(ran)
+		e := &Engine{Executor: exec, Catalog: cat, MaxParallel: 1}
+		rep, err := e.Run(t.Context(), p, RunOptions{Seed: Seed{1}, Fork: fork})
+		if err != nil || !rep.Success {
+			t.Fatalf("%+v %v", rep, err)
+		}
+		return rep
+	}
+	source := run(shelf(), "", nil).Trace
+	fork := func(from string) *Fork {
+		return &Fork{Source: source, From: from, Caps: func(string) (string, error) { return "c", nil }}
+	}
+	run(shelf(), "", fork(""))
+	if len(ran) != 0 {
+		t.Errorf("nothing had changed, and %v ran", ran)
+	}
+	run(shelf(), `{"n":8}`, fork("")) // a is told of n, and b gets what a gives
+	if ran["a"] != 1 || len(ran) != 1 {
+		t.Errorf("what a is told had changed, and %v ran", ran)
+	}
+	run(shelf("inner", strings.Replace(inner, "{key:", "{more: 1, key:", 1)), "", fork(""))
+	if ran["b"] != 1 || ran["last"] != 0 || ran["a"] != 0 {
+		t.Errorf("the opening inside had changed for b, and %v ran", ran)
+	}
+	run(shelf(), "", fork("sub"))
+	if ran["a"] != 1 || ran["b"] != 1 || ran["last"] != 1 || len(ran) != 3 {
+		t.Errorf("from sub on, and %v ran", ran)
+	}
+}
+
+// execFunc is an executor that is a function.
+type execFunc func(context.Context, *Request, Observer) *Response
+
+func (f execFunc) Execute(ctx context.Context, req *Request, obs Observer) *Response {
+	return f(ctx, req, obs)
 }

@@ -114,7 +114,7 @@ func (r *runner) wireAction(q *ActionRequest) (*rmp.ActionRequest, error) {
 	return &rmp.ActionRequest{
 		Op: rmp.OpActionRequest, ActionID: q.ID, TraceID: r.ids.trace, OpeningID: r.ids.opening,
 		Node: q.Node, Agent: q.Agent, Attempt: uint32(q.Attempt), Kind: q.Kind, Summary: q.Summary,
-		Details: details, Digest: q.Digest, ExpiresAtMS: q.ExpiresAt.UnixMilli(),
+		Details: details, Digest: q.Digest, ExpiresAtMS: q.ExpiresAt.UnixMilli(), Outer: r.outerTraces(),
 	}, nil
 }
 

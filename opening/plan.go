@@ -49,6 +49,8 @@ type Plan struct {
 	Digests map[string]string
 	// Openings are the openings that nodes use and that these use, by name.
 	Openings map[string]*Opening
+
+	confirm bool // the opening, or one that it is in, demands confirmation
 }
 
 // Parse reads an opening in either form and checks what can be checked without
@@ -87,23 +89,17 @@ func NewPlan(o *Opening, cat Catalog, params json.RawMessage) (*Plan, error) {
 	return compile(newSource(o.Name), o, cat, params)
 }
 
+// newPlanIn is NewPlan for an opening that another uses; confirm says that one
+// around it demands confirmation.
+func newPlanIn(o *Opening, cat Catalog, params json.RawMessage, confirm bool) (*Plan, error) {
+	src := newSource(o.Name)
+	return (&compiler{src: src, o: o, given: parseParams(src, params), confirm: confirm}).plan(cat)
+}
+
 // compile checks all that is left to check and puts the plan together. Every
 // check runs, whatever the ones before it found.
 func compile(src *source, o *Opening, cat Catalog, params json.RawMessage) (*Plan, error) {
-	c := &compiler{src: src, o: o, given: parseParams(src, params)}
-	if cat != nil { // one that is not there knows no agents, so nothing is checked
-		c.lib = newLibrary(cat, o.Name)
-	}
-	p := c.compile()
-	if c.lib != nil {
-		src.nested = c.lib.problems
-	}
-	if err := src.err(); err != nil {
-		return nil, err
-	}
-	p.IR = o.IR()
-	p.IRHash = hashHex(p.IR)
-	return p, nil
+	return (&compiler{src: src, o: o, given: parseParams(src, params)}).plan(cat)
 }
 
 // compiler makes a plan of an opening and its parameters.
@@ -113,6 +109,25 @@ type compiler struct {
 	lib    *library // nil: agents and openings are not looked at
 	given  *tree    // parameters, or nil
 	agents *agentCheck
+	// confirm says that an opening around this one demands confirmation.
+	confirm bool
+}
+
+// plan makes the whole plan, with openings and agents of cat.
+func (c *compiler) plan(cat Catalog) (*Plan, error) {
+	if cat != nil { // one that is not there knows no agents, so nothing is checked
+		c.lib = newLibrary(cat, c.o.Name)
+	}
+	p := c.compile()
+	if c.lib != nil {
+		c.src.nested = c.lib.problems
+	}
+	if err := c.src.err(); err != nil {
+		return nil, err
+	}
+	p.IR = c.o.IR()
+	p.IRHash = hashHex(p.IR)
+	return p, nil
 }
 
 // compile reports what is wrong. What it gives is a plan only if that is
@@ -129,8 +144,9 @@ func (c *compiler) compile() *Plan {
 	}
 	p := &Plan{
 		Opening: o, With: f.json(filled), Digests: map[string]string{}, Openings: map[string]*Opening{},
+		confirm: c.confirm || o.Policy.ConfirmExternal,
 	}
-	checkConfirm(src, o, filled)
+	c.checkConfirm(filled)
 	c.agents = &agentCheck{src: src, o: o, with: filled, plan: p, lib: c.lib}
 	c.agents.check()
 	values, err := canonical(set.values.appendJSON(nil))

@@ -315,7 +315,7 @@ func (r *runner) send(msg any) {
 // close lets go of what still waits to send.
 func (r *runner) close() {
 	close(r.closed)
-	r.opt.Control.end()
+	r.opt.Control.close()
 	r.actions.stop()
 }
 

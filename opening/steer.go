@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 
 	"github.com/runloop-os/runloop/rmp"
 )
@@ -24,6 +25,7 @@ var (
 type Control struct {
 	commands chan command
 	over     chan struct{}
+	end      func() // lets go of everybody who waits for the run; once is enough
 }
 
 // command is one request to the loop of a run.
@@ -43,7 +45,9 @@ const (
 
 // NewControl makes the control of one run; it goes into [RunOptions].
 func NewControl() *Control {
-	return &Control{commands: make(chan command), over: make(chan struct{})}
+	c := &Control{commands: make(chan command), over: make(chan struct{})}
+	c.end = sync.OnceFunc(func() { close(c.over) })
+	return c
 }
 
 // incoming is where commands come from; nil for a run that nobody steers.
@@ -54,10 +58,10 @@ func (c *Control) incoming() <-chan command {
 	return c.commands
 }
 
-// end lets go of everybody who waits for the run.
-func (c *Control) end() {
+// close ends the control of a run that is over; nil has none.
+func (c *Control) close() {
 	if c != nil {
-		close(c.over)
+		c.end()
 	}
 }
 
@@ -83,18 +87,19 @@ func (c *Control) send(ctx context.Context, do func(r *runner) error) error {
 
 // Pause lets running nodes finish and starts no others. by says who asked.
 func (c *Control) Pause(ctx context.Context, by string) error {
-	return c.send(ctx, func(r *runner) error {
+	inner, err := c.sendAll(ctx, func(r *runner) error {
 		if r.m.paused {
 			return nil
 		}
 		r.pauseRun(runMarkRecord{Cause: causeRequest, By: by})
 		return nil
 	})
+	return inner.each(err, func(c *Control) error { return c.Pause(ctx, by) })
 }
 
 // Resume ends a pause. agents are digests as in [ResumeOptions].
 func (c *Control) Resume(ctx context.Context, by string, agents map[string]string) error {
-	return c.send(ctx, func(r *runner) error {
+	inner, err := c.sendAll(ctx, func(r *runner) error {
 		if !r.m.paused {
 			return nil
 		}
@@ -104,6 +109,7 @@ func (c *Control) Resume(ctx context.Context, by string, agents map[string]strin
 		r.unpauseRun(runMarkRecord{Cause: causeRequest, By: by, Agents: agents})
 		return nil
 	})
+	return inner.each(err, func(c *Control) error { return c.Resume(ctx, by, agents) })
 }
 
 // Step starts the one node of a paused run that is next in the order of the
@@ -158,10 +164,10 @@ func (r *runner) leave() {
 	}
 }
 
-// Waiting gives the requests for confirmation that parked attempts of the run
-// have made and nobody has decided.
+// Waiting gives the requests for confirmation that parked attempts of the run,
+// and of those in it, have made and nobody has decided.
 func (c *Control) Waiting(ctx context.Context) (open []*rmp.ActionRequest, err error) {
-	err = c.send(ctx, func(r *runner) error {
+	inner, err := c.sendAll(ctx, func(r *runner) error {
 		for _, a := range r.attempts {
 			if a == nil || !a.parked {
 				continue
@@ -174,7 +180,11 @@ func (c *Control) Waiting(ctx context.Context) (open []*rmp.ActionRequest, err e
 		}
 		return nil
 	})
-	return open, err
+	return open, inner.each(err, func(c *Control) error {
+		more, err := c.Waiting(ctx)
+		open = append(open, more...)
+		return err
+	})
 }
 
 // State reports whether the run is paused, and the digests by reference of the

@@ -19,6 +19,7 @@ func cmdAgent(io *IO) *cli.Command {
    rlp agent scaffold greeter && rlp agent build greeter
    rlp agent install greeter.tar.gz`,
 		Subcommands: []*cli.Command{
+			cmdAgentPS(io), cmdAgentStart(io), cmdAgentStop(io), cmdAgentSend(io), cmdAgentRelease(io),
 			cmdAgentList(io), cmdAgentShow(io), cmdAgentGrant(io), explain,
 			cmdAgentScaffold(io), cmdAgentBuild(io), cmdAgentInstall(io), cmdAgentRemove(io),
 			cmdAgentKeygen(io), cmdAgentSign(io), cmdAgentVerify(io),
@@ -73,6 +74,8 @@ type agentRow struct {
 	Error   string `json:"error,omitempty"`
 	Signed  string `json:"signed,omitempty"` // by whom, in words
 	About   string `json:"description,omitempty"`
+	// Quarantine says why it is not run any more.
+	Quarantine *wasm.QuarantineRecord `json:"quarantine,omitempty"`
 }
 
 func (d *desk) list(asJSON bool) error {
@@ -93,6 +96,9 @@ func (d *desk) list(asJSON bool) error {
 		if !r.Granted {
 			granted = "no"
 		}
+		if r.Quarantine != nil {
+			granted += ", in quarantine"
+		}
 		t.add(r.Ref, r.Version, r.Origin, granted, r.May+r.Error)
 	}
 	return t.write(d.io.Stdout, d.io.isTerminal(d.io.Stdout))
@@ -111,6 +117,9 @@ func (d *desk) row(ref string) agentRow {
 	}
 	if !e.Granted {
 		r.May = e.Asks
+	}
+	if r.Quarantine, err = d.io.quarantine(d.cfg).Get(ref, b.Digest); err != nil {
+		r.Error = err.Error()
 	}
 	return r
 }

@@ -55,6 +55,9 @@ func agentBuild(ctx context.Context, io *IO, dir string, grant bool) error {
 	if err != nil {
 		return err
 	}
+	if err := d.load(ctx, bundle); err != nil {
+		return err
+	}
 	fmt.Fprintf(io.Stdout, "%s %s built, bundle %s\n", printable(bundle.Manifest.Name),
 		printable(bundle.Manifest.Version), bundle.Digest)
 	if !grant {
@@ -62,6 +65,13 @@ func agentBuild(ctx context.Context, io *IO, dir string, grant bool) error {
 	}
 	fmt.Fprintf(io.Stderr, "granted as built: %s\n", printable(bundle.Caps.Describe()))
 	return d.remember(bundle)
+}
+
+// load checks that the module may be run, and leaves it compiled for its first
+// run.
+func (d *desk) load(ctx context.Context, b *wasm.Bundle) error {
+	r := wasm.NewRuntime(wasm.RuntimeConfig{CacheDir: d.places.cache, Warn: func(err error) { d.io.warnf("%v", err) }})
+	return errors.Join(r.Compile(ctx, b), r.Close())
 }
 
 // build is one agent that is compiled.

@@ -16,7 +16,7 @@ type Config struct {
 	Router        RouterConfig        `koanf:"router"`
 	Bus           BusConfig           `koanf:"bus"`
 	Openings      SearchConfig        `koanf:"openings"`
-	Agents        SearchConfig        `koanf:"agents"`
+	Agents        AgentsConfig        `koanf:"agents"`
 	UI            UIConfig            `koanf:"ui"`
 	Policy        PolicyConfig        `koanf:"policy"`
 }
@@ -243,7 +243,7 @@ func defaultConfig() map[string]any {
 			},
 		},
 		"openings": m{"search_dirs": []any{"~/.runloop/openings", "/usr/share/runloop/openings"}},
-		"agents":   m{"search_dirs": []any{"~/.runloop/agents", "/usr/lib/runloop/agents"}},
+		"agents":   defaultAgents(),
 		"ui":       m{"theme": "mono"},
 	}
 }

@@ -152,12 +152,21 @@ func (c *control) answer(ctx context.Context, id rmp.TraceID, req *ctrlRequest, 
 		return c.list(ctx, req)
 	case "agents.describe":
 		return c.describe(req)
+	case "agents.ps":
+		return c.ps(req)
+	case "agents.start":
+		return c.startAgents(ctx, req)
+	case "agents.stop":
+		return c.stopAgents(ctx, req)
+	case "agents.release":
+		return c.releaseAgents(ctx, req)
 	case "status":
 		return c.status(ctx)
 	}
 	return ctrlAnswer{Op: "error", Code: "unknown_op", Reason: "there is no op " + req.Op +
 		didYouMean(req.Op, []string{"run.submit", "run.cancel", "run.pause", "run.resume",
-			"run.step", "run.get", "run.list", "agents.describe", "status"})}
+			"run.step", "run.get", "run.list", "agents.describe",
+			"agents.ps", "agents.start", "agents.stop", "agents.release", "status"})}
 }
 
 func (c *control) describe(req *ctrlRequest) ctrlAnswer {

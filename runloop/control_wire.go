@@ -62,19 +62,20 @@ type ctrlFlags struct {
 
 // ctrlAnswer is the payload of an answer.
 type ctrlAnswer struct {
-	Op          string           `json:"op"`
-	RequestID   string           `json:"request_id"`
-	TraceID     string           `json:"trace_id,omitempty"`
-	OpeningID   string           `json:"opening_id,omitempty"`
-	OpeningName string           `json:"opening_name,omitempty"`
-	Code        string           `json:"code,omitempty"`
-	Reason      string           `json:"reason,omitempty"`
-	Problems    opening.Problems `json:"problems,omitempty"`
-	Node        string           `json:"node,omitempty"` // that run.step started
-	Run         *runState        `json:"run,omitempty"`
-	Runs        []listedRun      `json:"runs,omitempty"`
-	Agents      []describedAgent `json:"agents,omitempty"`
-	Status      *daemonStatus    `json:"status,omitempty"`
+	Op          string            `json:"op"`
+	RequestID   string            `json:"request_id"`
+	TraceID     string            `json:"trace_id,omitempty"`
+	OpeningID   string            `json:"opening_id,omitempty"`
+	OpeningName string            `json:"opening_name,omitempty"`
+	Code        string            `json:"code,omitempty"`
+	Reason      string            `json:"reason,omitempty"`
+	Problems    opening.Problems  `json:"problems,omitempty"`
+	Node        string            `json:"node,omitempty"` // that run.step started
+	Run         *runState         `json:"run,omitempty"`
+	Runs        []listedRun       `json:"runs,omitempty"`
+	Agents      []describedAgent  `json:"agents,omitempty"`
+	States      []wasm.AgentState `json:"states,omitempty"`
+	Status      *daemonStatus     `json:"status,omitempty"`
 }
 
 // ctrlError is a refusal of the control plane. Its code is stable.

@@ -179,6 +179,7 @@ func (d *daemon) start(ctx context.Context, listeners []net.Listener) error {
 		return err
 	}
 	d.serving.Go(func() { d.control.serve(ctx) })
+	d.startResidents(ctx)
 	if d.metrics, err = d.startMetrics(ctx); err != nil {
 		return err
 	}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"slices"
 	"sync"
 	"time"
 
@@ -13,6 +14,7 @@ import (
 
 	"github.com/runloop-os/runloop/bus"
 	"github.com/runloop-os/runloop/rmp"
+	"github.com/runloop-os/runloop/wasm"
 )
 
 // answerTime is how long the daemon may take to answer a request.
@@ -112,6 +114,8 @@ func readAnswer(msg *bus.Msg) (*ctrlAnswer, error) {
 		return nil, a.Problems
 	case a.Code == "not_found":
 		return nil, exitErrorf(exitNotFound, "%s", a.Reason)
+	case slices.Contains(agentDenials, a.Code):
+		return nil, exitErrorf(exitDeclined, "%s: %s", a.Code, a.Reason)
 	case a.Code == "invalid", a.Code == "invalid_opening", a.Code == "digest_mismatch":
 		return nil, usageErrorf("%s", a.Reason)
 	}
@@ -122,3 +126,6 @@ func readAnswer(msg *bus.Msg) (*ctrlAnswer, error) {
 func (d *daemonConn) ask(ctx context.Context, req *ctrlRequest) (*ctrlAnswer, error) {
 	return d.request(ctx, uuid.New(), req)
 }
+
+// agentDenials are refusals that a person can lift.
+var agentDenials = []string{wasm.CodeNotGranted, wasm.CodeUntrusted, wasm.CodeDenied, wasm.CodeQuarantined}

@@ -17,6 +17,7 @@ import (
 	"github.com/runloop-os/runloop/broker"
 	"github.com/runloop-os/runloop/bus"
 	"github.com/runloop-os/runloop/rmp"
+	"github.com/runloop-os/runloop/wasm"
 )
 
 // topicMetrics is where snapshots go while somebody listens.
@@ -57,6 +58,7 @@ type agentMetrics struct {
 	Calls    uint64            `json:"hostcalls_total"`
 	Memories int               `json:"memories"`     // linear memories that exist
 	MemBytes int64             `json:"memory_bytes"` // that guests made usable
+	Each     []wasm.AgentState `json:"each"`
 }
 
 type brokerMetrics struct {
@@ -135,6 +137,7 @@ func (d *daemon) startMetrics(ctx context.Context) (*metrics, error) {
 		return nil, err
 	}
 	m.serving.Go(func() { m.publish(ctx) })
+	m.serving.Go(func() { m.publishAgents(ctx) })
 	return m, nil
 }
 
@@ -261,7 +264,7 @@ func (m *metrics) snapshot(ctx context.Context) (*snapshot, error) {
 		Runs: runMetrics{Active: active, Started: started},
 		Agents: agentMetrics{
 			Running: h.Running, Attempts: h.Attempts, Calls: h.Hostcalls,
-			Memories: h.Memories, MemBytes: h.MemoryBytes,
+			Memories: h.Memories, MemBytes: h.MemoryBytes, Each: s.host.Agents(),
 		},
 		Broker: s.calls.read(), Ledger: ledgerMetrics{Events: head.EventID}, Process: readProcess(),
 	}, nil

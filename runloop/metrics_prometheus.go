@@ -36,6 +36,7 @@ func writePrometheus(w io.Writer, s *snapshot) {
 	one("agent_hostcalls_total", "counter", "Hostcalls.", s.Agents.Calls)
 	one("agent_memories", "gauge", "Linear memories that exist.", s.Agents.Memories)
 	one("agent_memory_bytes", "gauge", "Bytes that guests made usable.", s.Agents.MemBytes)
+	writeAgentMetrics(w, s.Agents.Each)
 	many("broker_calls_total", "Calls to models by how they ended.", "result", s.Broker.Calls)
 	one("broker_tokens_in_total", "counter", "Tokens sent to models.", s.Broker.TokensIn)
 	one("broker_tokens_out_total", "counter", "Tokens got from models.", s.Broker.TokensOut)

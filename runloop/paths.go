@@ -8,29 +8,31 @@ import (
 
 // places are the folders of one configuration.
 type places struct {
-	work      string // state: ~/.runloop
-	pog       string
-	artifacts string
-	overrides string // of capabilities
-	grants    string
-	trust     string // whose signatures count: a file
-	installed string // agents of rlp agent install
-	schemas   string // the user's own kinds of events
-	cache     string // compiled modules; "" when there is no place for it
+	work       string // state: ~/.runloop
+	pog        string
+	artifacts  string
+	overrides  string // of capabilities
+	grants     string
+	trust      string // whose signatures count: a file
+	quarantine string // agents that crashed again and again
+	installed  string // agents of rlp agent install
+	schemas    string // the user's own kinds of events
+	cache      string // compiled modules; "" when there is no place for it
 }
 
 func (o *IO) places(l *Loaded) places {
 	work := l.Runtime.Workdir
 	return places{
-		work:      work,
-		pog:       l.KB.RootDir,
-		artifacts: filepath.Join(work, "artifacts"),
-		overrides: filepath.Join(work, "caps", "overrides"),
-		grants:    filepath.Join(work, "caps", "grants"),
-		trust:     filepath.Join(work, "trust-policy.toml"),
-		installed: filepath.Join(work, "agents"),
-		schemas:   filepath.Join(work, "schemas"),
-		cache:     o.cacheDir(work),
+		work:       work,
+		pog:        l.KB.RootDir,
+		artifacts:  filepath.Join(work, "artifacts"),
+		overrides:  filepath.Join(work, "caps", "overrides"),
+		grants:     filepath.Join(work, "caps", "grants"),
+		trust:      filepath.Join(work, "trust-policy.toml"),
+		quarantine: filepath.Join(work, "quarantine"),
+		installed:  filepath.Join(work, "agents"),
+		schemas:    filepath.Join(work, "schemas"),
+		cache:      o.cacheDir(work),
 	}
 }
 

@@ -91,7 +91,11 @@ func (t *runTable) resumeOwned(ctx context.Context, id uuid.UUID, owner *runOwne
 	if rr.Paused && (rr.Why == opt.Hold || opt.Hold == "") {
 		opt.Hold = "" // it is on record
 	}
-	if err := t.session.restoreBudget(ctx, id); err != nil {
+	inner, err := rr.InnerRuns(ctx, runStore{t.session.store})
+	if err != nil {
+		return nil, err
+	}
+	if err := t.session.restoreBudget(ctx, id, inner); err != nil {
 		return nil, err
 	}
 	return t.begin(&run{
@@ -154,33 +158,42 @@ func (c changedAgents) String() string {
 	return strings.Join(parts, "; ")
 }
 
-// restoreBudget charges the run with what its calls to models have cost so far.
-func (s *session) restoreBudget(ctx context.Context, id uuid.UUID) error {
-	events, err := s.store.Events(ctx, pog.AllReader(), pog.Filter{
-		Entity: "trace:" + id.String(), Kinds: []string{"broker.call"},
-	})
-	if err != nil {
-		return err
-	}
-	trace := "trace:" + id.String()
-	s.broker.EndRun(trace) // it may have been here before
+// restoreBudget charges the run with what its calls to models have cost so far,
+// and those of the runs in it.
+func (s *session) restoreBudget(ctx context.Context, id uuid.UUID, inner []uuid.UUID) error {
+	s.broker.EndRun("trace:" + id.String()) // it may have been here before
 	var calls []broker.Record
-	for _, e := range events {
-		var c struct {
-			Node      string  `json:"node"`
-			TokensIn  int64   `json:"tokens_in"`
-			TokensOut int64   `json:"tokens_out"`
-			USD       float64 `json:"usd"`
-		}
-		if err := json.Unmarshal(e.Payload, &c); err != nil {
+	for _, id := range append([]uuid.UUID{id}, inner...) {
+		events, err := s.store.Events(ctx, pog.AllReader(), pog.Filter{
+			Entity: "trace:" + id.String(), Kinds: []string{"broker.call"},
+		})
+		if err != nil {
 			return err
 		}
-		calls = append(calls, broker.Record{
-			Trace: trace, Node: c.Node, TokensIn: c.TokensIn, TokensOut: c.TokensOut, USD: c.USD,
-		})
+		for _, e := range events {
+			call := broker.Record{Trace: "trace:" + id.String()}
+			if err := readCall(e.Payload, &call); err != nil {
+				return err
+			}
+			calls = append(calls, call)
+		}
 	}
 	s.broker.Restore(calls) // without a time: the day is not charged again
 	return nil
+}
+
+// readCall reads what a call cost, and who is charged, as recordCall wrote it.
+func readCall(payload json.RawMessage, call *broker.Record) error {
+	var c struct {
+		Node      string               `json:"node"`
+		TokensIn  int64                `json:"tokens_in"`
+		TokensOut int64                `json:"tokens_out"`
+		USD       float64              `json:"usd"`
+		Outer     []broker.OuterRecord `json:"outer"`
+	}
+	err := json.Unmarshal(payload, &c)
+	call.Node, call.TokensIn, call.TokensOut, call.USD, call.Outer = c.Node, c.TokensIn, c.TokensOut, c.USD, c.Outer
+	return err
 }
 
 // rulingOfFlags is the ruling that a run was begun with.

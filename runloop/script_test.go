@@ -46,7 +46,8 @@ func TestScripts(t *testing.T) {
 			return hasRustTarget(), nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"events": cmdEvents, "bundle": cmdBundle, "crew": cmdCrew, "pick": cmdPick, "model": cmdModel, "walk": cmdWalk,
+			"events": cmdEvents, "bundle": cmdBundle, "crew": cmdCrew, "pick": cmdPick, "stays": cmdStays,
+			"model": cmdModel, "walk": cmdWalk,
 		},
 	})
 }
@@ -172,6 +173,16 @@ func cmdCrew(ts *testscript.TestScript, neg bool, args []string) {
 	_, rest, _ := strings.Cut(string(read(args[1]+"/manifest.toml")), "\nargs = ")
 	writeTestBundle(ts, ts.MkAbs(filepath.Join(args[0], args[1])), args[1], module,
 		string(read(args[1]+"/policy.caps")), "args = "+rest)
+}
+
+// cmdStays is `stays DIR`: it makes the agent of a bundle a resident.
+func cmdStays(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 1 {
+		ts.Fatalf("usage: stays DIR")
+	}
+	file := filepath.Join(ts.MkAbs(args[0]), "manifest.toml")
+	manifest := strings.Replace(ts.ReadFile(file), "[agent]\n", "[agent]\nlife = \"resident\"\n", 1)
+	ts.Check(os.WriteFile(file, []byte(manifest), 0o644))
 }
 
 // cmdWalk is `walk FILE SECTION`: it runs the sh blocks of a section of a page

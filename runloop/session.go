@@ -165,8 +165,9 @@ func (s *session) serve(ctx context.Context, opt sessionOptions) error {
 	host, err := wasm.NewHost(wasm.HostConfig{
 		Client: s.bus.Client("host", bus.KindAgent), Catalog: s.catalog, Runtime: s.runtime,
 		Policy: s.policy(opt.grants...), Services: services, Warn: s.warn, ReplayCaps: opt.replayCaps,
-		Isolation: s.cfg.isolation(),
-		Guarded:   []string{s.places.work, s.places.pog, s.places.cache},
+		Isolation: s.cfg.isolation(), Residents: residentConfig(s.cfg), Breaker: breakerConfig(s.cfg),
+		Quarantine: s.io.quarantine(s.cfg),
+		Guarded:    []string{s.places.work, s.places.pog, s.places.cache},
 	})
 	if err != nil {
 		return err

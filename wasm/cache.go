@@ -72,13 +72,20 @@ type seal struct {
 	Files map[string]string `json:"files"`
 }
 
-// scanVersion goes up when a scan refuses what it used to accept.
-const scanVersion = 3
+// scanVersion goes up when a scan refuses what it used to accept, and when
+// modules are compiled from another form of them.
+const scanVersion = 4
+
+// folder is where a module is kept. Programs of two versions may use the cache
+// at a time, and must not take the other's files for damaged ones.
+func (c *codeCache) folder(digest string) string {
+	return filepath.Join(c.dir, fmt.Sprintf("v%d-%s", scanVersion, digest))
+}
 
 // open returns the subfolder of a module and its seal, or nil when it has none
 // that counts. The caller has the lock and checks the files against the seal.
 func (c *codeCache) open(digest string) (dir string, s *seal) {
-	dir = filepath.Join(c.dir, digest)
+	dir = c.folder(digest)
 	src, err := os.ReadFile(dir + ".seal")
 	if err != nil {
 		return dir, nil
@@ -107,7 +114,7 @@ func (c *codeCache) clear(dir string) error {
 
 // seal notes what was just written.
 func (c *codeCache) seal(digest string, info *ModuleInfo, life Life) (*seal, error) {
-	dir := filepath.Join(c.dir, digest)
+	dir := c.folder(digest)
 	files, err := sumFolder(dir)
 	if err != nil {
 		return nil, fmt.Errorf("compilation cache: %w", err)

@@ -12,7 +12,7 @@ import (
 
 // Bounds of compiling one module that did not come with the binary.
 const (
-	compileTimeout  = 60 * time.Second
+	compileTimeout  = 3 * time.Minute
 	compileCPU      = 120       // seconds, of all threads
 	compileMemory   = 512 << 20 // bytes, and compilePerByte more for each byte of the module
 	compilePerByte  = 40
@@ -57,6 +57,13 @@ func (r *Runtime) code(ctx context.Context, binary []byte, digest string) (*code
 		r.forgetCode(digest, e)
 	}
 	return e.code, e.err
+}
+
+// Compile has the module of a bundle compiled into the cache, so that its first
+// attempt need not wait for that. The error says why a module may not be run.
+func (r *Runtime) Compile(ctx context.Context, b *Bundle) error {
+	_, err := r.code(ctx, b.Module, b.ModuleDigest)
+	return err
 }
 
 // forgetCode lets the next caller try again.

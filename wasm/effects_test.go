@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"github.com/runloop-os/runloop/rmp"
@@ -44,13 +45,13 @@ func (j *journal) Done(_ context.Context, _ Caller, e Effect, answer rmp.Hostcal
 
 // TestActionsAreDoneOnce makes attempts of one node that ask for the same.
 func TestActionsAreDoneOnce(t *testing.T) {
-	served := 0
+	var served atomic.Int64
 	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		served++
+		n := served.Add(1)
 		if r.URL.Path == "/break" {
 			panic(http.ErrAbortHandler)
 		}
-		fmt.Fprintf(w, "%d %s", served, r.Header.Get("Authorization"))
+		fmt.Fprintf(w, "%d %s", n, r.Header.Get("Authorization"))
 	}))
 	srv.Config.ErrorLog = discardLog()
 	defer srv.Close()
@@ -79,14 +80,14 @@ func TestActionsAreDoneOnce(t *testing.T) {
 	if got := post(attempt(), "/break", nil); !strings.HasPrefix(got, "protocol_error") {
 		t.Error(got)
 	}
-	if got := post(attempt(), "/break", nil); !strings.HasPrefix(got, "in_doubt: ") || served != 4 {
-		t.Error(got, served)
+	if got := post(attempt(), "/break", nil); !strings.HasPrefix(got, "in_doubt: ") || served.Load() != 4 {
+		t.Error(got, served.Load())
 	}
 	key := map[string]any{"Idempotency-Key": "k"}
 	post(attempt(), "/break", key)
 	post(attempt(), "/break", key)
-	if served != 6 {
-		t.Errorf("%d requests: one with a key may go out again", served)
+	if n := served.Load(); n != 6 {
+		t.Errorf("%d requests: one with a key may go out again", n)
 	}
 	// What was never begun may begin again; what reads is in no journal.
 	j.events = nil

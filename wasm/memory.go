@@ -29,6 +29,14 @@ type MemoryError struct {
 // Error gives code and reason on one line.
 func (e *MemoryError) Error() string { return e.Code + ": " + e.Message }
 
+// Is reports whether target is a *MemoryError with the same code.
+func (e *MemoryError) Is(target error) bool {
+	t, ok := target.(*MemoryError)
+	return ok && t.Code == e.Code
+}
+
+var errNoMemory = &MemoryError{Code: CodeMemoryUnavailable}
+
 // wasmPage is the unit of a guest's memory (core spec, 4.2.8).
 const wasmPage = 1 << 16
 

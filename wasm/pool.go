@@ -4,19 +4,48 @@ import (
 	"context"
 	"strconv"
 	"strings"
+	"sync"
+	"time"
 )
 
 // pool holds initialised instances of a reactor for one argv and memory limit.
-// An instance serves one attempt and is then thrown away.
-type pool struct{ ready chan *instance }
+// An instance serves one attempt and is then thrown away. A pool that nobody
+// used for a while is emptied.
+type pool struct {
+	ready chan *instance
+	all   *pools
+
+	mu   sync.Mutex
+	used time.Time
+	idle *time.Timer
+}
 
 // poolDepth bounds one pool.
 const poolDepth = 16
 
+// touch notes that the pool is of use.
+func (p *pool) touch() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.used = time.Now()
+	if p.idle == nil {
+		p.idle = time.AfterFunc(p.all.idle, p.drain)
+	} else {
+		p.idle.Reset(p.all.idle)
+	}
+}
+
+// drain throws away what waits. It returns when that is gone.
 func (p *pool) drain() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.idle != nil {
+		p.idle.Stop()
+	}
 	for {
 		select {
 		case in := <-p.ready:
+			p.all.waiting.Add(-1)
 			in.close()
 		default:
 			return
@@ -30,7 +59,7 @@ func (m *Module) pool(g *guest) *pool {
 	defer m.mu.Unlock()
 	p := m.pools[key]
 	if p == nil {
-		p = &pool{ready: make(chan *instance, poolDepth)}
+		p = m.owner.pools.add(&pool{ready: make(chan *instance, poolDepth)})
 		m.pools[key] = p
 	}
 	return p
@@ -43,8 +72,10 @@ func (m *Module) takePooled(g *guest) *instance {
 		return nil
 	}
 	p := m.pool(g)
+	p.touch()
 	select {
 	case in := <-p.ready:
+		p.all.waiting.Add(-1)
 		m.keepReady(p, g)
 		return in
 	default:
@@ -73,8 +104,11 @@ func (m *Module) fill(ctx context.Context, p *pool, g *guest) {
 	if err != nil {
 		return
 	}
+	p.all.makeRoom()
 	select {
 	case p.ready <- in:
+		p.all.waiting.Add(1)
+		p.touch()
 	default:
 		in.close()
 	}

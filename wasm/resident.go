@@ -189,6 +189,7 @@ func (r *resident) judge(ready bool, err error) (final bool, why error) {
 		r.host.warn(qerr)
 	}
 	if record != nil {
+		r.host.warn(record.err())
 		return true, record.err()
 	}
 	r.set(StateBackoff, err)

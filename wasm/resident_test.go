@@ -99,6 +99,27 @@ func TestResidentKeepsWhatItHolds(t *testing.T) {
 	})
 }
 
+// TestResidentIsLookedAtEarly: it can be asked about before it has begun.
+func TestResidentIsLookedAtEarly(t *testing.T) {
+	r := residentRig(t, quick, "", Services{}, map[string][]byte{"probe": probeModule(t, LifeCommand)})
+	b, err := r.host.cfg.Catalog.Bundle("probe")
+	if err != nil {
+		t.Fatal(err)
+	}
+	early := &resident{state: StateStarting, since: time.Now().Add(-time.Second), count: &agentCounters{}}
+	if early.box, err = newMailbox(r.engine, "early", 1, 1, early.count); err != nil {
+		t.Fatal(err)
+	}
+	var s AgentState
+	if early.describe(&s); s.State != StateStarting || s.Working != "" || s.PID != 0 {
+		t.Errorf("state %+v", s)
+	}
+	if _, err := r.host.residents.ensure(t.Context(), "probe", b); err != nil {
+		t.Fatal(err)
+	}
+	r.host.Agents()
+}
+
 func TestResidentSeesItsAttempt(t *testing.T) {
 	r := residentRig(t, quick, "", Services{}, map[string][]byte{"probe": probeModule(t, LifeCommand)})
 	res := r.send(r.request("probe", `{"Do":"echo","n":1}`, func(q *rmp.AgentRequest) {

@@ -50,6 +50,7 @@ type Runtime struct {
 	temp    *codeCache              // where there is no cache
 	closed  bool
 	filling sync.WaitGroup // goroutines that fill pools
+	pools   *pools
 
 	workers   *workerPool
 	compiling chan struct{} // a place for each child that compiles
@@ -71,6 +72,7 @@ func NewRuntime(cfg RuntimeConfig) *Runtime {
 	cfg.Files = cfg.Files.or(defaultFSLimits())
 	r := &Runtime{
 		cfg: cfg, modules: map[string]*moduleEntry{}, codes: map[string]*codeEntry{},
+		pools:     newPools(),
 		memories:  newMemoryPool(uint64(cfg.Max.MemoryMB) << 20),
 		workers:   newWorkerPool(min(cfg.KeepReady, 1)),
 		compiling: make(chan struct{}, compileChildren),
@@ -256,7 +258,7 @@ func (r *Runtime) build(ctx context.Context, binary []byte, digest string, info 
 		}
 	}
 	m.compiled, err = m.wazero.CompileModule(
-		experimental.WithCompilationWorkers(ctx, runtime.GOMAXPROCS(0)), binary)
+		experimental.WithCompilationWorkers(ctx, runtime.GOMAXPROCS(0)), compactData(binary))
 	if err != nil {
 		return m, loadRefused(err)
 	}

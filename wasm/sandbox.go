@@ -76,6 +76,9 @@ func (m *Module) instance(ctx context.Context, g *guest) (*instance, error) {
 
 func (m *Module) instantiate(ctx context.Context, g *guest) (*instance, error) {
 	memory, err := m.owner.memories.reserveUpTo(m.info, g.memory)
+	if errors.Is(err, errNoMemory) && m.owner.pools.drain() { // what is made ahead can wait
+		memory, err = m.owner.memories.reserveUpTo(m.info, g.memory)
+	}
 	if err != nil {
 		return nil, err
 	}

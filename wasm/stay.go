@@ -252,8 +252,12 @@ func (s *stay) setBusy(id string) {
 	s.busy = id
 }
 
-// working is the id of the message that the agent works on, or "".
+// working is the id of the message that the agent works on, or "". A nil stay
+// has not begun.
 func (s *stay) working() string {
+	if s == nil {
+		return ""
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.busy

@@ -43,6 +43,8 @@ func startWorker(ctx context.Context, c *code, grants []fsGrant) (*worker, error
 	switch {
 	case err == nil && ready.Error == "":
 		return w, nil
+	case err == nil && strings.HasPrefix(ready.Code, CodeLoadRefused):
+		err = errorf(refusalCode(ready.Code), "%.500s", ready.Error)
 	case err == nil:
 		err = errorf(CodeHost, "a worker cannot load the module: %.500s", ready.Error)
 	case ctx.Err() != nil:

@@ -19,6 +19,7 @@ type workerLoad struct {
 }
 
 type workerReady struct {
+	Code  string `json:"code,omitempty"`
 	Error string `json:"error,omitempty"`
 }
 
@@ -71,7 +72,8 @@ func workerMain() int {
 	}
 	var ready workerReady
 	if err := w.load(&load); err != nil {
-		ready.Error = err.Error()
+		e := asError(err)
+		ready = workerReady{e.Code, e.Message}
 	}
 	if err := w.conn.sendJSON(msgReady, ready); err != nil || ready.Error != "" {
 		return 1
