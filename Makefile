@@ -56,7 +56,7 @@ golden: agents
 
 ## soak: the same, as often and as long as the specification says
 soak: agents
-	RUNLOOP_SOAK=1 $(GO) test -tags '$(TAGS)' -timeout 2h ./...
+	RUNLOOP_SOAK=1 OPENING_MODEL=1 $(GO) test -tags '$(TAGS)' -timeout 12h ./...
 
 ## lint: formatting, vet, generated code, modules, import rules
 lint: agents

@@ -379,7 +379,7 @@ func TestMachineRefuses(t *testing.T) {
 		m := newMachine(w.o, w.max)
 		for range rapid.IntRange(1, 40).Draw(t, "events") {
 			i := rapid.IntRange(-1, len(w.o.Nodes)).Draw(t, "node")
-			ev := rapid.SampledFrom([]any{started{i}, due{i}, waits{i, true}, waits{i, false}, stop{},
+			ev := rapid.SampledFrom([]any{started{i}, due{i}, waits{i, true}, waits{i, false}, stop{}, lost{i}, pause{true}, pause{false},
 				ended{node: i, status: rmp.StatusOK}, ended{node: i, status: "nonsense"}, "nonsense"}).Draw(t, "event")
 			before := fmt.Sprintf("%+v", m.nodes)
 			if _, err := m.apply(ev); err != nil && fmt.Sprintf("%+v", m.nodes) != before {

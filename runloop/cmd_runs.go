@@ -28,7 +28,7 @@ func cmdRuns(io *IO) *cli.Command {
 				Name: "list", Usage: "the latest runs",
 				Flags: []cli.Flag{
 					jsonFlag(),
-					&cli.StringFlag{Name: "state", Usage: "only runs in `STATE`: running, ok, error, cancelled, timeout"},
+					&cli.StringFlag{Name: "state", Usage: "only runs in `STATE`: running, paused, ok, error, cancelled, timeout"},
 					&cli.IntFlag{Name: "n", Value: 20, Usage: "at most `N`"},
 				},
 				Action: func(c *cli.Context) error {

@@ -37,7 +37,7 @@ func (c *control) submit(ctx context.Context, id rmp.TraceID, req *ctrlRequest) 
 				Reason: ref + " is bundle " + orText(got, "unknown") + " here, not " + want}
 		}
 	}
-	if err := c.runs.start(uuid.UUID(id), plan, policy); err != nil {
+	if err := c.runs.start(ctx, uuid.UUID(id), plan, policy); err != nil {
 		return refusal("run.rejected", err)
 	}
 	return accepted(uuid.UUID(id), opening.OpeningID(plan.IRHash), plan.Opening.Name)

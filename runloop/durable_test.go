@@ -1,6 +1,8 @@
 package runloop
 
 import (
+	"os"
+	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
@@ -155,5 +157,105 @@ func TestCancelAcrossRestarts(t *testing.T) {
 	h.rlp("runs", "cancel", trace)
 	finishedOnce(t, c.until(t, trace, "it ends", endedAs("cancelled")),
 		"contacts ok, context ok, draft ok, review ok, send cancelled")
+	h.rlp("kb", "verify")
+}
+
+// sleeper is an opening of one node that runs a program which takes long and may
+// be run again, and of one behind it.
+func sleeper(dir string) string {
+	return strings.NewReplacer("; echo 0", "; test -e "+dir+"/awake || sleep 60").Replace(storm(2, dir))
+}
+
+// TestDrainLeavesRuns: SIGTERM gives up what does not end in time, and the next
+// daemon goes on with it.
+func TestDrainLeavesRuns(t *testing.T) {
+	t.Parallel()
+	h := newHome(t)
+	h.config("version: 1\nruntime: { drain_ms: 200 }\n")
+	h.prober()
+	d := h.daemon()
+	dir := t.TempDir()
+	c := h.dial(bus.KindCLI)
+	trace := c.mustAsk(t, &ctrlRequest{Op: "run.submit", OpeningYAML: sleeper(dir), Flags: ctrlFlags{Confirm: "yes"}}).TraceID
+	eventually(t, "it is at work", func() bool {
+		made, err := os.ReadDir(dir)
+		return err == nil && len(made) == 1
+	})
+	d.signal(syscall.SIGTERM)
+	if code := d.wait(); code != 0 {
+		t.Errorf("exit %d", code)
+	}
+	h.Check(os.WriteFile(filepath.Join(dir, "awake"), nil, 0o600))
+	h.daemon()
+	c = h.dial(bus.KindCLI)
+	finishedOnce(t, c.until(t, trace, "it ends", endedAs("ok")), "n0 ok, n1 ok")
+	if made, _ := os.ReadDir(dir); len(made) != 3 {
+		t.Errorf("%d files", len(made))
+	}
+}
+
+// TestLocalRunIsTakenOver: a run belongs to the process that carries it out, and
+// to the daemon once that is gone.
+func TestLocalRunIsTakenOver(t *testing.T) {
+	t.Parallel()
+	h := newHome(t)
+	h.prober()
+	dir := t.TempDir()
+	file := filepath.Join(h.dir, "sleeper.yaml")
+	h.Check(os.WriteFile(file, []byte(sleeper(dir)), 0o600))
+	local := h.command("rlp", "run", file, "--local", "--yes")
+	h.Check(local.Start())
+	eventually(t, "it is at work", func() bool {
+		made, err := os.ReadDir(dir)
+		return err == nil && len(made) == 1
+	})
+	h.daemon()
+	c := h.dial(bus.KindCLI)
+	trace := c.mustAsk(t, &ctrlRequest{Op: "run.list"}).Runs[0].TraceID
+	_, errs, code := h.run("rlp", "runs", "pause", trace)
+	if code == 0 || !strings.Contains(errs, "another process has the run") {
+		t.Errorf("pause: exit %d, %s", code, errs)
+	}
+	_ = local.Process.Kill()
+	_ = local.Wait()
+	h.Check(os.WriteFile(filepath.Join(dir, "awake"), nil, 0o600))
+	eventually(t, "it is free", func() bool {
+		_, _, code := h.run("rlp", "runs", "resume", trace)
+		return code == 0
+	})
+	finishedOnce(t, c.until(t, trace, "it ends", endedAs("ok")), "n0 ok, n1 ok")
+}
+
+// TestChangedAgentIsHeld: a run does not go on with other agents than it was
+// planned with, until somebody says so.
+func TestChangedAgentIsHeld(t *testing.T) {
+	t.Parallel()
+	h := newHome(t)
+	h.prober()
+	d := h.daemon()
+	dir := t.TempDir()
+	c := h.dial(bus.KindCLI)
+	trace := c.mustAsk(t, &ctrlRequest{Op: "run.submit", OpeningYAML: sleeper(dir), Flags: ctrlFlags{Confirm: "yes"}}).TraceID
+	eventually(t, "it is at work", func() bool {
+		made, err := os.ReadDir(dir)
+		return err == nil && len(made) == 1
+	})
+	d.signal(syscall.SIGKILL)
+	d.wait()
+	h.Check(os.WriteFile(filepath.Join(dir, "awake"), nil, 0o600))
+	manifest := filepath.Join(h.dir, ".runloop", "agents", "probe", "manifest.toml")
+	text, err := os.ReadFile(manifest)
+	h.Check(err)
+	h.Check(os.WriteFile(manifest, []byte(strings.Replace(string(text), "1.0.0", "1.0.1", 1)), 0o600))
+	h.rlp("agent", "grant", "--yes", "probe")
+	h.daemon()
+	c = h.dial(bus.KindCLI)
+	c.until(t, trace, "it is held", endedAs("paused"))
+	_, errs, code := h.run("rlp", "runs", "resume", trace)
+	if code != exitUsage || !strings.Contains(errs, "agent probe is bundle") || !strings.Contains(errs, "--accept-agents") {
+		t.Errorf("resume: exit %d, %s", code, errs)
+	}
+	h.rlp("runs", "resume", "--accept-agents", trace)
+	finishedOnce(t, c.until(t, trace, "it ends", endedAs("ok")), "n0 ok, n1 ok")
 	h.rlp("kb", "verify")
 }

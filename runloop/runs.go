@@ -61,9 +61,9 @@ func newRunTable(s *session) *runTable {
 	return &runTable{session: s, runs: map[rmp.TraceID]*run{}}
 }
 
-// start begins a run, once for each id. It goes on by itself, whatever becomes
+// start begins a run, once for each id, and returns when that is on record. It goes on by itself, whatever becomes
 // of its client.
-func (t *runTable) start(id uuid.UUID, plan *opening.Plan, policy *ruling) error {
+func (t *runTable) start(ctx context.Context, id uuid.UUID, plan *opening.Plan, policy *ruling) error {
 	if t.get(rmp.TraceID(id)) != nil {
 		return nil // it was submitted before
 	}
@@ -77,14 +77,28 @@ func (t *runTable) start(id uuid.UUID, plan *opening.Plan, policy *ruling) error
 	if err != nil {
 		return err
 	}
-	_, err = t.begin(&run{id: id, plan: plan, policy: policy, started: time.Now()}, owner,
+	r, err := t.begin(&run{id: id, plan: plan, policy: policy, started: time.Now()}, owner,
 		func(ctx context.Context, e *opening.Engine, ctl *opening.Control) (*opening.Report, error) {
 			return e.Run(ctx, plan, opening.RunOptions{TraceID: id, Flags: policy.flags(), Control: ctl})
 		})
 	if err != nil {
 		owner.release(true)
+		return err
 	}
-	return err
+	return r.onRecord(ctx)
+}
+
+// onRecord waits until the beginning of a run is on disk: what is accepted is not
+// lost. The loop of a run takes no command before.
+func (r *run) onRecord(ctx context.Context) error {
+	_, _, err := r.ctl.State(ctx)
+	if !errors.Is(err, opening.ErrOver) {
+		return err
+	}
+	<-r.done // it has ended, or could not begin
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.err
 }
 
 // doRun starts a run or goes on with it, and returns when it has ended.
