@@ -85,16 +85,23 @@ func (s configSource) load() (*Loaded, error) {
 	return l, l.resolvePaths(s.home)
 }
 
+// unusedNote says why a file was not read.
+const unusedNote = "RUNLOOP_CONFIG is set"
+
 // addFiles adds the file that RUNLOOP_CONFIG names, or else the system's and
-// the user's.
+// the user's. The policy of the system's file binds in any case: a variable
+// must not undo it.
 func (s configSource) addFiles(l *Loaded) error {
 	files := []string{s.system}
 	if s.home != "" {
 		files = append(files, filepath.Join(s.home, ".runloop", "config.yaml"))
 	}
 	if file := s.getenv("RUNLOOP_CONFIG"); file != "" {
-		for _, f := range files {
-			l.Layers = append(l.Layers, Layer{Name: f, State: "unused", Note: "RUNLOOP_CONFIG is set"})
+		if err := l.addPolicy(s.system); err != nil {
+			return err
+		}
+		for _, f := range files[1:] {
+			l.Layers = append(l.Layers, Layer{Name: f, State: "unused", Note: unusedNote})
 		}
 		if _, err := os.Stat(file); err != nil {
 			return usageErrorf("RUNLOOP_CONFIG: %v", err)
@@ -133,6 +140,22 @@ func (l *Loaded) addFile(name string) error {
 	}
 	l.Warnings = append(l.Warnings, warnings...)
 	l.add(Layer{Name: name, State: "loaded", values: values})
+	return nil
+}
+
+// addPolicy adds of a file only what it has under policy.
+func (l *Loaded) addPolicy(name string) error {
+	var file Loaded
+	file.Origin = map[string]string{}
+	if err := file.addFile(name); err != nil {
+		return err
+	}
+	layer := Layer{Name: name, State: "unused", Note: unusedNote}
+	if policy, ok := file.Layers[0].values["policy"]; ok {
+		layer.State, layer.Note = "loaded", "its policy only: "+unusedNote
+		layer.values = map[string]any{"policy": policy}
+	}
+	l.add(layer)
 	return nil
 }
 
@@ -282,6 +305,7 @@ func (l *Loaded) checkPolicy(system string) error {
 			}
 		}
 	}
+	l.tightenDefaults(limits)
 	b := &l.Models.Broker.Budgets
 	over := func(key string, limit, value float64) bool {
 		return limits.Exists(key) && (value > limit || value == 0)
@@ -308,6 +332,24 @@ func (l *Loaded) checkPolicy(system string) error {
 		}
 	}
 	return nil
+}
+
+// tightenDefaults keeps what nobody set within the policy; only what somebody
+// set can go past it.
+func (l *Loaded) tightenDefaults(limits *koanf.Koanf) {
+	untouched := func(policy, key string) bool {
+		return limits.Exists(policy) && l.Origin[key] == "defaults"
+	}
+	b := &l.Models.Broker.Budgets
+	if untouched("policy.default_tokens", "models.broker.budgets.default_tokens") {
+		b.DefaultTokens = min(b.DefaultTokens, limits.Int("policy.default_tokens"))
+	}
+	if untouched("policy.hard_cap_usd", "models.broker.budgets.hard_cap_usd") {
+		b.HardCapUSD = min(b.HardCapUSD, limits.Float64("policy.hard_cap_usd"))
+	}
+	if untouched("policy.allow_unsigned_agents", "security.allow_unsigned_agents") {
+		l.Security.AllowUnsignedAgents = limits.Bool("policy.allow_unsigned_agents")
+	}
 }
 
 // isolation is where agents run: as the policy has it, or else the runtime's

@@ -218,5 +218,26 @@ func TestPolicyOfTheSystemBinds(t *testing.T) {
 		if tt.want == "" && err != nil || tt.want != "" && (err == nil || !strings.Contains(err.Error(), tt.want) || exitCode(err) != exitUsage) {
 			t.Errorf("%s: %v", tt.user, err)
 		}
+		// Nor does another file in its place undo the policy.
+		other := write("other.yaml", tt.user)
+		_, err = configSource{home: dir, system: system, environ: []string{"RUNLOOP_CONFIG=" + other}}.load()
+		if tt.want == "" && err != nil || tt.want != "" && (err == nil || !strings.Contains(err.Error(), tt.want)) {
+			t.Errorf("RUNLOOP_CONFIG, %s: %v", tt.user, err)
+		}
+	}
+}
+
+func TestPolicyTightensDefaults(t *testing.T) {
+	system := filepath.Join(t.TempDir(), "etc.yaml")
+	text := "version: 1\npolicy: { default_tokens: 50, hard_cap_usd: 0.01, allow_unsigned_agents: false }\n"
+	if err := os.WriteFile(system, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	l, err := configSource{home: t.TempDir(), system: system}.load()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if b := l.Models.Broker.Budgets; b.DefaultTokens != 50 || b.HardCapUSD != 0.01 || l.Security.AllowUnsignedAgents {
+		t.Errorf("%+v, unsigned %v", b, l.Security.AllowUnsignedAgents)
 	}
 }

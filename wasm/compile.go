@@ -66,6 +66,35 @@ func (r *Runtime) Compile(ctx context.Context, b *Bundle) error {
 	return err
 }
 
+// renewCode throws away what the cache has of a module for workers, and
+// compiles it again.
+func (r *Runtime) renewCode(ctx context.Context, binary []byte, digest string) (*code, error) {
+	cache, err := r.cacheOrTemp()
+	if err != nil {
+		return nil, errorf(CodeHost, "%v", err)
+	}
+	key := codeKey(digest, true)
+	unlock, err := cache.lock(ctx, key)
+	if err != nil {
+		return nil, errorf(CodeHost, "%v", err)
+	}
+	err = cache.clear(cache.folder(key))
+	unlock()
+	if err != nil {
+		return nil, errorf(CodeHost, "%v", err)
+	}
+	r.forgetCode(digest, nil)
+	return r.code(ctx, binary, digest)
+}
+
+// codeKey names native code in the cache: for workers, or for this process.
+func codeKey(digest string, unchecked bool) string {
+	if unchecked {
+		return digest + "-worker"
+	}
+	return digest
+}
+
 // forgetCode lets the next caller try again.
 func (r *Runtime) forgetCode(digest string, e *codeEntry) {
 	r.mu.Lock()
@@ -83,10 +112,7 @@ func (r *Runtime) foreign(ctx context.Context, binary []byte, digest string, unc
 	if err != nil {
 		return nil, errorf(CodeHost, "%v", err)
 	}
-	key := digest
-	if unchecked {
-		key += "-worker"
-	}
+	key := codeKey(digest, unchecked)
 	unlock, err := cache.lock(ctx, key)
 	if err != nil {
 		return nil, errorf(CodeHost, "%v", err)

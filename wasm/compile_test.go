@@ -1,6 +1,7 @@
 package wasm
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"os"
@@ -115,9 +116,9 @@ func TestCacheOfForeignModules(t *testing.T) {
 	}
 }
 
-// TestWorkerRefusesChangedCode: what changes after this process looked is
-// noticed by the worker.
-func TestWorkerRefusesChangedCode(t *testing.T) {
+// TestWorkerNoticesChangedCode: what changes after this process looked is
+// noticed by the worker, and made anew.
+func TestWorkerNoticesChangedCode(t *testing.T) {
 	r := NewRuntime(RuntimeConfig{CacheDir: filepath.Join(t.TempDir(), "cache")})
 	defer r.Close()
 	module := hostileGuest(t, "ok_hello")
@@ -129,8 +130,48 @@ func TestWorkerRefusesChangedCode(t *testing.T) {
 	if err := os.WriteFile(name, append(module, 0), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	_, err = r.RunWASI(context.Background(), WASIConfig{Module: module, Args: []string{"x"}})
-	if !errors.Is(err, &Error{Code: CodeHost}) {
-		t.Errorf("it ran: %v", err)
+	if _, err := startWorker(context.Background(), code, nil); !errors.Is(err, errCodeUnusable) {
+		t.Errorf("a worker loads it: %v", err)
+	}
+	if _, err = r.RunWASI(context.Background(), WASIConfig{Module: module, Args: []string{"x"}}); err != nil {
+		t.Error(err)
+	}
+	if again, err := os.ReadFile(name); err != nil || !bytes.Equal(again, module) {
+		t.Errorf("the changed module is still there, %v", err)
+	}
+}
+
+// TestWorkerCodeOfAnotherBuild: a sealed folder in which the compiler does not
+// find its entry, as another build of this program may leave it.
+func TestWorkerCodeOfAnotherBuild(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "cache")
+	module := hostileGuest(t, "ok_hello")
+	run := func() error {
+		r := NewRuntime(RuntimeConfig{CacheDir: dir})
+		defer r.Close()
+		_, err := r.RunWASI(context.Background(), WASIConfig{Module: module, Args: []string{"x"}})
+		return err
+	}
+	if err := run(); err != nil {
+		t.Fatal(err)
+	}
+	cache, err := openCodeCache(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	key := codeKey(hexSum(module), true)
+	folder, s := cache.open(key)
+	entries, err := filepath.Glob(filepath.Join(folder, "wazero-*", "*"))
+	if err != nil || len(entries) != 1 || s == nil {
+		t.Fatalf("%v, seal %v, %v", entries, s, err)
+	}
+	if err := os.Rename(entries[0], filepath.Join(filepath.Dir(entries[0]), strings.Repeat("0", 64))); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := cache.seal(key, s.Info, s.Life); err != nil {
+		t.Fatal(err)
+	}
+	if err := run(); err != nil {
+		t.Error(err)
 	}
 }

@@ -47,7 +47,7 @@ func (h *Host) place(ctx context.Context, b *Bundle) (placement, error) {
 		if err != nil {
 			return nil, err
 		}
-		return &workerPlace{r.workers, code}, nil
+		return r.workerPlace(b.Module, b.ModuleDigest, code), nil
 	}
 	m, err := h.inlineModule(ctx, b)
 	if err != nil {

@@ -70,7 +70,7 @@ func (r *Runtime) placeWASI(ctx context.Context, cfg *WASIConfig) (placement, er
 	if err == nil && code.seal.Life != LifeCommand {
 		err = notACommand()
 	}
-	return &workerPlace{r.workers, code}, err
+	return r.workerPlace(cfg.Module, digest, code), err
 }
 
 func notACommand() error {

@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"slices"
 	"strings"
 	"time"
@@ -43,10 +44,10 @@ func startWorker(ctx context.Context, c *code, grants []fsGrant) (*worker, error
 	switch {
 	case err == nil && ready.Error == "":
 		return w, nil
-	case err == nil && strings.HasPrefix(ready.Code, CodeLoadRefused):
+	case err == nil && strings.HasPrefix(ready.Code, CodeLoadRefused+":"):
 		err = errorf(refusalCode(ready.Code), "%.500s", ready.Error)
 	case err == nil:
-		err = errorf(CodeHost, "a worker cannot load the module: %.500s", ready.Error)
+		err = fmt.Errorf("%w: %.500s", errCodeUnusable, printable(ready.Error))
 	case ctx.Err() != nil:
 		err = killedBy(ctx)
 	default:
@@ -57,10 +58,33 @@ func startWorker(ctx context.Context, c *code, grants []fsGrant) (*worker, error
 	return nil, err
 }
 
+// errCodeUnusable: a worker cannot load what the cache has for its module.
+var errCodeUnusable = errors.New("the compiled form of the module cannot be used")
+
 // workerPlace runs guests of one module in workers.
 type workerPlace struct {
-	pool *workerPool
-	code *code
+	pool  *workerPool
+	code  *code
+	renew func(context.Context) (*code, error) // compiles it again
+}
+
+func (r *Runtime) workerPlace(binary []byte, digest string, c *code) *workerPlace {
+	return &workerPlace{r.workers, c, func(ctx context.Context) (*code, error) {
+		return r.renewCode(ctx, binary, digest)
+	}}
+}
+
+// take gets a worker. What is in the cache may be from another build of this
+// program that kept it otherwise; then it is made anew, once.
+func (p *workerPlace) take(ctx context.Context, grants []fsGrant) (*worker, error) {
+	w, err := p.pool.take(ctx, p.code, grants)
+	if !errors.Is(err, errCodeUnusable) {
+		return w, err
+	}
+	if p.code, err = p.renew(ctx); err != nil {
+		return nil, err
+	}
+	return p.pool.take(ctx, p.code, grants)
 }
 
 func (p *workerPlace) life() Life { return p.code.seal.Life }
@@ -70,7 +94,7 @@ func (p *workerPlace) run(ctx context.Context, a *attempt, stdin input) (ending,
 	if err != nil {
 		return ending{}, err
 	}
-	w, err := p.pool.take(ctx, p.code, job.Grants)
+	w, err := p.take(ctx, job.Grants)
 	if err != nil {
 		return ending{}, err
 	}
