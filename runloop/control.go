@@ -163,6 +163,8 @@ func (c *control) answer(ctx context.Context, id rmp.TraceID, req *ctrlRequest, 
 	switch req.Op {
 	case "run.submit":
 		return c.submit(ctx, id, req)
+	case "run.fork":
+		return c.fork(ctx, id, req)
 	case "run.cancel", "run.pause", "run.resume", "run.step":
 		return c.steer(ctx, req)
 	case "run.get":
@@ -183,7 +185,7 @@ func (c *control) answer(ctx context.Context, id rmp.TraceID, req *ctrlRequest, 
 		return c.status(ctx)
 	}
 	return ctrlAnswer{Op: "error", Code: "unknown_op", Reason: "there is no op " + req.Op +
-		didYouMean(req.Op, []string{"run.submit", "run.cancel", "run.pause", "run.resume",
+		didYouMean(req.Op, []string{"run.submit", "run.fork", "run.cancel", "run.pause", "run.resume",
 			"run.step", "run.get", "run.list", "agents.describe",
 			"agents.ps", "agents.start", "agents.stop", "agents.release", "status"})}
 }
