@@ -17,6 +17,7 @@ var (
 	docLine    = regexp.MustCompile(`(?m)^    (\S.*)$`)
 	docSpan    = regexp.MustCompile("`([^`]+)`")
 	docCommand = regexp.MustCompile(`(?m)(?:^|[\s(;|&$])rlp ([a-z][^\n#|;&)]*)`)
+	docFlag    = regexp.MustCompile(`^--?[a-z]`)
 )
 
 // TestDocsCommands holds every command and flag of rlp that README and docs
@@ -80,7 +81,7 @@ func checkCommand(list []*cli.Command, words []string) string {
 		c, words = sub, words[1:]
 	}
 	for _, w := range words {
-		if strings.HasPrefix(w, "--") && len(w) > 2 && !hasFlag(c, w) {
+		if docFlag.MatchString(w) && !hasFlag(c, w) {
 			return c.Name + " has no flag " + w
 		}
 	}
