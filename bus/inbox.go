@@ -18,6 +18,9 @@ type Msg struct {
 	// From is the name of the publisher's client. It is what that client
 	// says of itself and carries no authority.
 	From string
+	// Peer is who published it through a socket, nil for a member in this
+	// process. It is not to be changed.
+	Peer *Peer
 
 	deadline time.Duration // bus time at which it may no longer be handed over
 	mem      []byte        // of Bytes, when it may be used again after Next

@@ -26,7 +26,8 @@ type Policy struct {
 	// and root.
 	GID uint32
 	// DecisionKinds and DecisionUIDs may publish action decisions: a peer
-	// must be in both. Default ui and tui, and the own uid.
+	// must be in both. Requests to agents and requests for confirmation take
+	// one of DecisionUIDs, too. Default ui and tui, and the own uid.
 	DecisionKinds []Kind
 	DecisionUIDs  []uint32
 	// MaySpeakFor, when set, says whether a peer of kind agent or tool may
@@ -83,6 +84,9 @@ func (p *Policy) publish(peer *Peer, r *route, h *rmp.Header, asked func(rmp.Tra
 			return wireErrorf(CodeForbidden, "uid %d as %s may not decide actions", peer.UID, peer.Kind)
 		}
 	}
+	if asAgent(h.SchemaID) && !slices.Contains(p.DecisionUIDs, peer.UID) {
+		return wireErrorf(CodeForbidden, "uid %d may not have agents act or ask for them", peer.UID)
+	}
 	if restricted(peer.Kind) {
 		if err := p.speaksFor(peer, r.topic, h.TraceID, asked); err != nil {
 			return err
@@ -133,6 +137,13 @@ func daemonSchema(id uint16) bool {
 		return true
 	}
 	return false
+}
+
+// asAgent reports whether a frame comes down to a decision: a request to an agent
+// can bring one along, and what a person is shown is a request in an agent's
+// name.
+func asAgent(id uint16) bool {
+	return id == rmp.CTExecutorAgentRequest || id == rmp.CTActionRequest
 }
 
 func daemonTopic(topic string) bool {

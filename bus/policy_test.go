@@ -78,6 +78,27 @@ func TestDecisions(t *testing.T) {
 	}
 }
 
+// TestActingForAgents: whom the group lets in may not have an agent act on a
+// decision that came along, nor show a person another request than the agent's.
+func TestActingForAgents(t *testing.T) {
+	uid := uint32(os.Geteuid())
+	for _, own := range []bool{true, false} {
+		policy := bus.Policy{DecisionUIDs: []uint32{uid + 1}}
+		if own {
+			policy = bus.Policy{}
+		}
+		b, _, path := serve(t, bus.Config{}, bus.ServerConfig{Policy: policy})
+		s := subscribe(t, b.Client("d", bus.KindDaemon), "rlp/ctrl", bus.SubOptions{})
+		c := dial(t, path, bus.KindCLI)
+		tells(t, c, frameOf(rmp.CTExecutorAgentRequest, "agent/mailer", 1), own)
+		tells(t, c, frameOf(rmp.CTActionRequest, "rlp/actions", 1), own)
+		tells(t, c, frameOf(rmp.CTCtrlReq, "rlp/ctrl", 1), true)
+		if m := recv(t, s); m.Peer == nil || m.Peer.UID != uid || m.Peer.Kind != bus.KindCLI {
+			t.Errorf("peer %+v", m.Peer)
+		}
+	}
+}
+
 func TestDaemonOnly(t *testing.T) {
 	b, _, path := serve(t, bus.Config{}, bus.ServerConfig{})
 	c := dial(t, path, bus.KindUI)

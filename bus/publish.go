@@ -43,6 +43,7 @@ func (l *letter) message() *Msg {
 			slab.keep(l.Bytes)
 		}
 		l.msg.Topic, l.msg.From, l.msg.deadline = l.route.topic, l.pub.name, l.deadline
+		l.msg.Peer = l.pub.peer
 	}
 	return l.msg
 }
@@ -114,7 +115,8 @@ func (s *slab) keep(frame []byte) {
 type publisher struct {
 	bus     *Bus
 	name    string
-	inline  bool // whether flush may write to connections itself
+	peer    *Peer // at the other end of its socket, if it has one
+	inline  bool  // whether flush may write to connections itself
 	gen     uint64
 	routes  map[string]*route
 	last    *route    // the one before

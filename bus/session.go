@@ -138,8 +138,8 @@ func (s *session) greet() error {
 	case h.Name == "" || len(h.Name) > maxName || !printable(h.Name):
 		return wireErrorf(CodeProtocol, "name must be 1 to %d bytes of printable text", maxName)
 	}
-	s.pub.name = h.Name
-	s.out.asks = restricted(s.peer.Kind) // nothing is subscribed yet
+	s.pub.name, s.pub.peer = h.Name, &s.peer // which stays as it is from here on
+	s.out.asks = restricted(s.peer.Kind)     // nothing is subscribed yet
 	s.reader.SetCodec(s.bus.cfg.Codec)
 	s.answer(&welcome{
 		Op:      opWelcome,

@@ -108,7 +108,7 @@ func (e *Engine) Run(ctx context.Context, p *Plan, opt RunOptions) (*Report, err
 		return nil, fmt.Errorf("run an opening: %w", err)
 	}
 	if opt.Fork != nil {
-		if err := opt.Fork.check(p); err != nil {
+		if err := opt.Fork.Check(p); err != nil {
 			return nil, err
 		}
 	}

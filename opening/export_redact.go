@@ -188,7 +188,7 @@ var eventNames = map[string]bool{
 	"agent_id": true, "agent": true, "node_id": true, "node": true, "state": true, "status": true,
 	"op": true, "code": true, "digest": true, "caps": true, "output_hash": true, "final_hash": true,
 	"inputs_hash": true, "args_hash": true, "nonce": true, "decision": true, "severity": true, "cap": true,
-	"provider": true, "model": true, "trace": true,
+	"provider": true, "model": true, "trace": true, "fork_node": true,
 }
 
 // event replaces the values of an event.

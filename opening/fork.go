@@ -22,8 +22,9 @@ type Fork struct {
 	Caps func(ref string) (string, error)
 }
 
-// check looks at what is asked for before anything runs.
-func (f *Fork) check(p *Plan) error {
+// Check says what is wrong with what is asked for, before anything runs: a source
+// without values, or a node that the plan does not have.
+func (f *Fork) Check(p *Plan) error {
 	if f.Source.Redacted {
 		return fmt.Errorf("fork %s: its values were redacted, so that nothing is left to go on with", f.Source.TraceID)
 	}
@@ -89,7 +90,7 @@ func (k *forking) reusable(req *Request) (a *Attempt, why string) {
 	n := k.steps[req.Node]
 	switch {
 	case req.Attempt > 1:
-		return nil, k.why[req.Node]
+		return nil, "" // it was decided about the first
 	case k.forced[req.Node]:
 		return nil, "it is " + k.From + " or depends on it"
 	case n == nil:
@@ -146,7 +147,9 @@ func (r *runner) reuse(a *attempt) bool {
 	}
 	old, why := r.fork.reusable(a.req)
 	if old == nil {
-		r.fork.why[a.req.Node] = why
+		if a.req.Attempt == 1 {
+			r.fork.why[a.req.Node] = why
+		}
 		return false
 	}
 	if a.reused = old.ReusedFrom; a.reused == nil {
@@ -210,6 +213,7 @@ type ForkNode struct {
 
 // report compares the fork, which has ended, with its source.
 func (k *forking) report(t *Trace) *ForkReport {
+	k.explain(t)
 	rep := &ForkReport{
 		TraceID: t.TraceID, Source: k.Source.TraceID, From: k.From,
 		Before: k.Source.cost(), After: t.cost(),

@@ -92,8 +92,8 @@ func (w *forkWorld) agent(ref string, with json.RawMessage, inputs map[string][]
 
 func (w *forkWorld) digest(ref string) string { return fmt.Sprintf("%s-v%d", ref, w.code[ref]) }
 
-// run runs the world, as a fork or from nothing, and tells which nodes ran.
-func (w *forkWorld) run(t *rapid.T, fork *Fork) (*Report, []string) {
+// plan plans a run in the world.
+func (w *forkWorld) plan(t *rapid.T) *Plan {
 	cat := mapCatalog{}
 	for ref := range w.code {
 		cat[ref] = &Manifest{Digest: w.digest(ref), In: map[string]string{"in": Any}, Out: map[string]string{"out": Any, "ok": Any}}
@@ -102,13 +102,18 @@ func (w *forkWorld) run(t *rapid.T, fork *Fork) (*Report, []string) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	return p
+}
+
+// run runs the world, as a fork or from nothing, and tells which nodes ran.
+func (w *forkWorld) run(t *rapid.T, fork *Fork) (*Report, []string) {
 	x := &worldExecutor{w: w}
 	e := &Engine{Executor: x, Store: &memStore{}, MaxParallel: 3}
 	id := testTrace
 	if fork != nil {
 		id = uuid.MustParse("0194a1b2-0000-7000-8000-0123456789ff")
 	}
-	rep, err := e.Run(context.Background(), p, RunOptions{TraceID: id, Seed: Seed{7}, Fork: fork})
+	rep, err := e.Run(context.Background(), w.plan(t), RunOptions{TraceID: id, Seed: Seed{7}, Fork: fork})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -194,7 +194,11 @@ func (x *nestedRun) goOn(ctx context.Context, plan *Plan) (*Report, error) {
 		return rr.report(ctx, history)
 	}
 	// It may have been paused with the run around it, which goes on now.
-	return x.e.Resume(ctx, rr, ResumeOptions{Control: x.opt.Control, Unpause: true, within: x.opt.within})
+	opt := ResumeOptions{Control: x.opt.Control, Unpause: true, within: x.opt.within}
+	if f := x.opt.Fork; f != nil && f.Source.TraceID == rr.ForkedFrom {
+		opt.Fork = f
+	}
+	return x.e.Resume(ctx, rr, opt)
 }
 
 // plan makes the plan of the run. It is checked against the present agents where

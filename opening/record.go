@@ -82,6 +82,7 @@ type (
 		Agents        map[string]string `json:"agents"` // digests by reference
 		Flags         json.RawMessage   `json:"flags,omitempty"`
 		ForkedFrom    string            `json:"forked_from,omitempty"`
+		ForkNode      string            `json:"fork_node,omitempty"` // Fork.From
 		// Openings are the IRs of the openings that nodes use, by name.
 		Openings map[string]json.RawMessage `json:"openings,omitempty"`
 		// Outer is the node that the run is an attempt of.

@@ -16,6 +16,8 @@ import (
 var (
 	// ErrNoRun is for a trace id that the history does not know.
 	ErrNoRun = errors.New("there is no record of such a run")
+	// ErrUnfinished is for a run that has no trace yet.
+	ErrUnfinished = errors.New("the run has not finished; it has no trace yet")
 	// ErrRecord is for records that contradict themselves or each other.
 	ErrRecord = errors.New("the record of the run cannot be read")
 )
@@ -36,6 +38,9 @@ type RecordedRun struct {
 	// Outer is the trace id of the run that this one is an attempt in; it goes on
 	// with that one, not by itself.
 	Outer string
+	// ForkedFrom is the trace id of the run that it takes steps over from, empty
+	// for a run that is no fork; see [RecordedRun.Fork].
+	ForkedFrom string
 
 	m        *machine
 	attempts []*attempt // by node, the latest, as far as the records tell of it
@@ -45,7 +50,7 @@ type RecordedRun struct {
 	cut      bool
 	usage    rmp.Usage
 	stopped  Status
-	source   string // the run that it was forked from
+	forkNode string // Fork.From
 	clock    runClock
 	parked   int
 	running  int // attempts in a sandbox
@@ -197,7 +202,7 @@ func (rr *RecordedRun) start(rec Record) error {
 		plan.Digests = map[string]string{}
 	}
 	rr.Plan, rr.TraceID, rr.Seed, rr.Flags = plan, id, p.Seed, p.Flags
-	rr.Started, rr.source = time.UnixMilli(rec.TSMillis), p.ForkedFrom
+	rr.Started, rr.ForkedFrom, rr.forkNode = time.UnixMilli(rec.TSMillis), p.ForkedFrom, p.ForkNode
 	// While records are read, nothing is told about places.
 	rr.m = newMachine(o, len(o.Nodes))
 	rr.attempts = make([]*attempt, len(o.Nodes))

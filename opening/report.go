@@ -39,6 +39,9 @@ func (r *runner) recordStart() {
 		Seed: r.opt.Seed, Agents: r.p.Digests, Flags: r.opt.Flags, ForkedFrom: r.forkedFrom(),
 		Openings: r.p.nestedIRs(),
 	}
+	if r.fork != nil {
+		rec.ForkNode = r.fork.From
+	}
 	if outer := r.outer(); len(outer) > 0 {
 		last := outer[len(outer)-1]
 		rec.Outer = &outerRecord{traceName(last.TraceID), last.Node}

@@ -30,6 +30,9 @@ type ResumeOptions struct {
 	// Agents are the digests, by reference, of agents that are to be used in
 	// place of those that the run was planned with.
 	Agents map[string]string
+	// Fork goes on taking steps over, in a run that is a fork; nil runs what is
+	// left. It is what [RecordedRun.Fork] gives.
+	Fork *Fork
 
 	within *within // of a run that a node is
 }
@@ -47,11 +50,15 @@ func (e *Engine) Resume(ctx context.Context, rr *RecordedRun, opt ResumeOptions)
 	if rr.Finished != "" {
 		return nil, fmt.Errorf("resume a run: %w: it ended: %s", ErrOver, rr.Finished)
 	}
+	if opt.Fork != nil && opt.Fork.Source.TraceID != rr.ForkedFrom {
+		return nil, fmt.Errorf("resume a run: it was not forked from %s", opt.Fork.Source.TraceID)
+	}
 	for ref, digest := range opt.Agents {
 		rr.Plan.Digests[ref] = digest
 	}
 	r := newRunner(e, rr.Plan, RunOptions{
-		TraceID: rr.TraceID, Seed: rr.Seed, Flags: rr.Flags, Control: opt.Control, within: opt.within,
+		TraceID: rr.TraceID, Seed: rr.Seed, Flags: rr.Flags, Control: opt.Control, Fork: opt.Fork,
+		within: opt.within,
 	})
 	if history, ok := e.Store.(History); ok {
 		if err := rr.loadNested(ctx, history); err != nil {
@@ -67,7 +74,7 @@ func (e *Engine) Resume(ctx context.Context, rr *RecordedRun, opt ResumeOptions)
 func (r *runner) takeOver(rr *RecordedRun) {
 	r.m, r.attempts, r.begun, r.clock = rr.m, rr.attempts, rr.Started, rr.clock
 	r.m.max = r.e.maxParallel()
-	r.ladder, r.told, r.cut, r.source = rr.ladder, len(rr.ladder), rr.cut, rr.source
+	r.ladder, r.told, r.cut, r.source = rr.ladder, len(rr.ladder), rr.cut, rr.ForkedFrom
 	r.usage, r.seq, r.stopped, r.parked = rr.usage, rr.count, rr.stopped, rr.parked
 	for id, rec := range rr.open {
 		if a := r.attempts[r.m.g.index[rec.Node]]; a.parked && a.action == id {
@@ -165,7 +172,7 @@ func LoadTrace(ctx context.Context, h History, trace uuid.UUID) (*Trace, error) 
 // runs that its nodes are.
 func (rr *RecordedRun) report(ctx context.Context, h History) (*Report, error) {
 	if rr.end == nil || rr.Finished == "" {
-		return nil, fmt.Errorf("the run %s has not finished; it has no trace yet", traceName(rr.TraceID))
+		return nil, fmt.Errorf("%s: %w", traceName(rr.TraceID), ErrUnfinished)
 	}
 	if err := rr.loadNested(ctx, h); err != nil {
 		return nil, err
@@ -173,7 +180,7 @@ func (rr *RecordedRun) report(ctx context.Context, h History) (*Report, error) {
 	r := &runner{
 		e: &Engine{}, p: rr.Plan, opt: RunOptions{TraceID: rr.TraceID, Seed: rr.Seed}, m: rr.m,
 		ids:      ids{trace: traceName(rr.TraceID), opening: OpeningID(rr.Plan.IRHash)},
-		attempts: rr.attempts, ladder: rr.ladder, cut: rr.cut, source: rr.source,
+		attempts: rr.attempts, ladder: rr.ladder, cut: rr.cut, source: rr.ForkedFrom,
 		usage: rr.usage, stopped: rr.stopped, begun: rr.Started,
 	}
 	rep := r.report()

@@ -94,6 +94,9 @@ func (s *withSchema) measure(t *tree, size *int) error {
 func (s *withSchema) resolve(ref string) *tree {
 	for _, section := range []string{"$defs", "definitions"} {
 		name, ok := strings.CutPrefix(ref, "#/"+section+"/")
+		if strings.ContainsAny(name, "/~%") { // the library would follow it elsewhere
+			return nil
+		}
 		if defs := s.root.get(section); ok && defs != nil {
 			return defs.get(name)
 		}

@@ -73,9 +73,11 @@ func TestHostileSchemas(t *testing.T) {
 	}
 	doubling += `"d40":{"type":"number"}}}`
 	for name, c := range map[string]struct{ schema, want string }{
-		"itself":           {`{"$ref":"#"}`, "its schema refers to"},
-		"a loop":           {`{"$ref":"#/$defs/a","$defs":{"a":{"$ref":"#/$defs/b"},"b":{"$ref":"#/$defs/a"}}}`, "refers to itself or is too large"},
-		"doubling":         {doubling, "refers to itself or is too large"},
+		"itself":   {`{"$ref":"#"}`, "its schema refers to"},
+		"a loop":   {`{"$ref":"#/$defs/a","$defs":{"a":{"$ref":"#/$defs/b"},"b":{"$ref":"#/$defs/a"}}}`, "refers to itself or is too large"},
+		"doubling": {doubling, "refers to itself or is too large"},
+		"a name that is a path": {`{"$ref":"#/$defs/a/allOf/0","$defs":{"a/allOf/0":{},"a":{"allOf":[{"$ref":"#/$defs/a/allOf/0"}]}}}`,
+			"only #/$defs/<name> is followed"},
 		"recursion":        {`{"properties":{"a":{"$ref":"#/$defs/t"}},"$defs":{"t":{"properties":{"a":{"$ref":"#/$defs/t"}}}}}`, "refers to itself"},
 		"elsewhere":        {`{"$ref":"https://example.com/schema"}`, "only #/$defs/<name> is followed"},
 		"a file":           {`{"$ref":"file:///etc/passwd"}`, "only #/$defs/<name> is followed"},

@@ -162,7 +162,7 @@ func checkMember(top map[string]any, key string, v any, open []string) error {
 	name, local := strings.CutPrefix(target, "#/$defs/")
 	defs, _ := top["$defs"].(map[string]any)
 	def, exists := defs[name]
-	if !local || !exists {
+	if !local || !exists || strings.ContainsAny(name, "/~%") {
 		return fmt.Errorf("$ref %q: only #/$defs/NAME of the same file is supported", target)
 	}
 	if slices.Contains(open, name) {

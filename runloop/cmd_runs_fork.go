@@ -2,10 +2,8 @@ package runloop
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"strings"
 
 	"github.com/urfave/cli/v2"
 
@@ -16,14 +14,19 @@ func cmdRunsFork(io *IO) *cli.Command {
 	return &cli.Command{
 		Name: "fork", Usage: "run again from a step on, and take over the rest", ArgsUsage: "TRACE",
 		Description: `Examples:
-   rlp runs fork trace:0b1c… --from draft --local
-   rlp runs fork trace:0b1c… -p tone=stern --local
+   rlp runs fork trace:0b1c… --from draft
+   rlp runs fork trace:0b1c… -p tone=stern
    rlp runs fork trace:0b1c… --agent critic=./agents/critic --grant critic --local
    rlp runs fork run.rlrun --set draft.with.model=local:small --local
+   rlp runs fork trace:0b1c… --from draft --detach    # print its trace id, and leave it
 
 A step is taken over when its code, what it is told, its inputs and what it may do are
 as they were; everything else runs, and --from makes a step run with all that depends on
-it. The report shows what was taken over, what came out otherwise, and what it cost.`,
+it. The report shows what was taken over, what came out otherwise, and what it cost.
+
+The daemon carries the fork out, with the agents that it finds; with --agent it must have
+that very bundle (rlp agent install). --local needs no daemon, takes bundles from anywhere,
+and forks runs out of files.`,
 		Flags: []cli.Flag{
 			&cli.StringFlag{Name: "from", Usage: "run `NODE` anew, and all that depends on it"},
 			&cli.StringSliceFlag{Name: "p", Usage: "another parameter, `KEY=VALUE`"},
@@ -32,6 +35,7 @@ it. The report shows what was taken over, what came out otherwise, and what it c
 			&cli.StringFlag{Name: "agents-dir", Usage: "look for agents in `DIR` first"},
 			&cli.StringSliceFlag{Name: "grant", Usage: "let the agent `NAME` have what it asks for, in this run"},
 			&cli.BoolFlag{Name: "local", Usage: "run in this process, without the daemon"},
+			&cli.BoolFlag{Name: "detach", Usage: "print the trace id and leave the run to the daemon"},
 			&cli.BoolFlag{Name: "yes", Usage: "approve external actions without asking; this is recorded"},
 			&cli.StringFlag{Name: "trace-out", Usage: "write the trace to `FILE` for rlp replay"},
 			&cli.StringFlag{Name: "progress", Usage: "`HOW` to show the run, as in rlp run (default: none but on a terminal)"},
@@ -60,7 +64,7 @@ func forkFlagsOf(io *IO, c *cli.Context) *forkFlags {
 	f := &forkFlags{
 		from: c.String("from"), sets: c.StringSlice("set"), agents: c.StringSlice("agent"), json: c.Bool("json"),
 		run: runFlags{
-			ref: c.Args().First(), local: c.Bool("local"), yes: c.Bool("yes"), traceOut: c.String("trace-out"),
+			ref: c.Args().First(), local: c.Bool("local"), detach: c.Bool("detach"), yes: c.Bool("yes"), traceOut: c.String("trace-out"),
 			progress: c.String("progress"), agentsDir: c.String("agents-dir"), grants: c.StringSlice("grant"),
 			params: paramFlags{pairs: c.StringSlice("p")}, errorsFormat: "table",
 		},
@@ -74,6 +78,9 @@ func forkFlagsOf(io *IO, c *cli.Context) *forkFlags {
 func (f *forkFlags) check() error {
 	if f.from == "" && len(f.run.params.pairs)+len(f.sets)+len(f.agents) == 0 && f.run.agentsDir == "" {
 		return usageErrorf("nothing would be otherwise: give --from, -p, --set or --agent (see rlp runs fork --help)")
+	}
+	if f.run.local && f.run.detach {
+		return usageErrorf("--detach leaves the run to the daemon; --local has none")
 	}
 	return nil
 }
@@ -90,20 +97,10 @@ func runsFork(ctx context.Context, io *IO, f *forkFlags) error {
 	if err != nil {
 		return err
 	}
-	changed, err := f.change(run.trace)
+	change, err := f.change(run.trace)
 	if err != nil {
 		return err
 	}
-	if !f.run.local {
-		return exitErrorf(exitUsage, "a fork runs in this process for now: add --local")
-	}
-	return f.runLocal(ctx, io, cfg, run, changed)
-}
-
-// runLocal carries the fork out in this process.
-func (f *forkFlags) runLocal(
-	ctx context.Context, io *IO, cfg *Loaded, run *recorded, changed changedRun,
-) error {
 	overrides, err := agentOverrides(f.agents)
 	if err == nil {
 		err = checkOverrides(overrides, run.trace)
@@ -111,27 +108,57 @@ func (f *forkFlags) runLocal(
 	if err != nil {
 		return err
 	}
-	s, err := openSession(ctx, io, cfg, sessionOptions{
-		agentsDir: f.run.agentsDir, grants: f.run.grants, sources: sourcesOf(overrides),
+	w := &forkWork{forkFlags: f, io: io, cfg: cfg, source: run, change: change, overrides: overrides}
+	if f.run.local {
+		return w.here(ctx)
+	}
+	return w.inDaemon(ctx)
+}
+
+// forkWork is a fork that is about to be carried out.
+type forkWork struct {
+	*forkFlags
+	io        *IO
+	cfg       *Loaded
+	source    *recorded // the run that it comes from
+	change    *forkChange
+	overrides []agentOverride
+}
+
+// here carries the fork out in this process.
+func (w *forkWork) here(ctx context.Context) error {
+	flags := &w.forkFlags.run
+	s, err := openSession(ctx, w.io, w.cfg, sessionOptions{
+		agentsDir: flags.agentsDir, grants: flags.grants, sources: sourcesOf(w.overrides),
 	})
 	if err != nil {
 		return err
 	}
-	catalog := openingCatalog{planCatalog: planCatalog{s.catalog}, dirs: cfg.Openings.SearchDirs}
-	var plan *opening.Plan
-	if catalog.along, err = openingsOf(run.trace); err == nil {
-		plan, err = opening.NewPlan(changed.opening, catalog, changed.params)
-	}
+	plan, err := s.planFork(w.source.trace, w.change)
 	if err != nil {
-		return errors.Join(io.showProblems(err, f.run.errorsFormat), s.Close())
+		return errors.Join(w.io.showProblems(err, flags.errorsFormat), s.Close())
 	}
-	f.run.fork = &opening.Fork{Source: run.trace, From: f.from, Caps: s.capsDigest(f.run.grants)}
-	f.run.report = func(r *opening.Report) error { return io.showFork(r, f.json) }
-	err = s.runPlan(ctx, plan, &f.run)
+	flags.fork = &opening.Fork{Source: w.source.trace, From: w.from, Caps: s.capsDigest(flags.grants)}
+	flags.report = func(r *opening.Report) error { return w.io.showFork(r.Fork, w.json) }
+	err = s.runPlan(ctx, plan, flags)
 	if cerr := s.Close(); err == nil {
 		err = cerr
 	}
 	return err
+}
+
+// planFork plans a run with something otherwise, and with the openings that its
+// nodes used as they were.
+func (s *session) planFork(t *opening.Trace, change *forkChange) (*opening.Plan, error) {
+	o, params, err := change.over(t)
+	if err != nil {
+		return nil, err
+	}
+	catalog := s.openings(s.live.Load().Openings.SearchDirs)
+	if catalog.along, err = openingsOf(t); err != nil {
+		return nil, err
+	}
+	return opening.NewPlan(o, catalog, params)
 }
 
 // openingsOf are the openings that the nodes of a run used, as they were.
@@ -164,82 +191,10 @@ func (s *session) capsDigest(granted []string) func(ref string) (string, error) 
 }
 
 // showFork prints how the fork compares with the run that it comes from.
-func (o *IO) showFork(r *opening.Report, asJSON bool) error {
-	if r.Fork == nil {
-		return nil
-	}
+func (o *IO) showFork(r *opening.ForkReport, asJSON bool) error {
 	if asJSON {
-		return printJSON(o.Stdout, r.Fork)
+		return printJSON(o.Stdout, r)
 	}
-	_, err := fmt.Fprintf(o.Stdout, "%s from %s\n%s", r.TraceID, r.Fork.Source, printableText(r.Fork.Text()))
+	_, err := fmt.Fprintf(o.Stdout, "%s from %s\n%s", r.TraceID, r.Source, printableText(r.Text()))
 	return err
-}
-
-// changedRun is what of a recorded run is otherwise in a fork.
-type changedRun struct {
-	opening *opening.Opening
-	params  json.RawMessage
-}
-
-// change lays the flags over the opening and the parameters of the run.
-func (f *forkFlags) change(t *opening.Trace) (changedRun, error) {
-	var out changedRun
-	o, err := opening.ParseIR(t.OpeningIR)
-	if err != nil {
-		return out, err
-	}
-	for _, set := range f.sets {
-		if err := setWith(o, set); err != nil {
-			return out, err
-		}
-	}
-	params, types := map[string]any{}, map[string]any{}
-	if len(o.Params) > 0 {
-		if err := mergeObject(types, o.Params, "params of the opening"); err != nil {
-			return out, err
-		}
-	}
-	if err := mergeObject(params, t.Params, "params of the run"); err != nil {
-		return out, err
-	}
-	for _, pair := range f.run.params.pairs {
-		if err := setPair(params, types, pair); err != nil {
-			return out, err
-		}
-	}
-	out.opening = o
-	out.params, err = json.Marshal(params)
-	return out, err
-}
-
-// setWith carries out one --set NODE.with.KEY=VALUE.
-func setWith(o *opening.Opening, set string) error {
-	node, rest, _ := strings.Cut(set, ".")
-	pair, ok := strings.CutPrefix(rest, "with.")
-	if !ok {
-		return usageErrorf("--set %q: want NODE.with.KEY=VALUE", set)
-	}
-	var ids []string
-	for i := range o.Nodes {
-		n := &o.Nodes[i]
-		if ids = append(ids, n.ID); n.ID != node {
-			continue
-		}
-		with, types := map[string]any{}, map[string]any{}
-		for _, m := range []map[string]any{with, types} {
-			if len(n.With) == 0 {
-				break
-			}
-			if err := mergeObject(m, n.With, "with of "+node); err != nil {
-				return err
-			}
-		}
-		if err := setPair(with, types, pair); err != nil {
-			return err
-		}
-		raw, err := json.Marshal(with)
-		n.With = raw
-		return err
-	}
-	return usageErrorf("--set %s: the opening has no node %s%s", set, node, didYouMean(node, ids))
 }

@@ -44,7 +44,7 @@ func describeAction(req *rmp.ActionRequest, details json.RawMessage) string {
 	for _, key := range detailOrder(m) {
 		writeDetail(&b, key, m[key])
 	}
-	fmt.Fprintf(&b, "\ncontent %.16s\n%s\n", req.Digest, rule)
+	fmt.Fprintf(&b, "\ncontent %.16s\n%s\n", printable(req.Digest), rule)
 	return b.String()
 }
 

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -83,6 +84,9 @@ func (c *control) request(ctx context.Context, msg *bus.Msg) {
 		c.session.io.warnf("a control request of %s wants its answer on %q; it gets none", msg.From, req.ReplyTo)
 		return
 	}
+	if err == nil {
+		err = c.mayAsk(msg.Peer, &req)
+	}
 	given, first := c.answered.of(msg.TraceID)
 	if first {
 		c.answered.give(given, c.carryOut(ctx, msg.TraceID, &req, err))
@@ -93,6 +97,17 @@ func (c *control) request(ctx context.Context, msg *bus.Msg) {
 		return
 	}
 	c.reply(ctx, msg.TraceID, req.ReplyTo, given.raw)
+}
+
+// mayAsk is an error for a request that decides something which its sender may
+// not decide: a run whose actions need nobody's word, or that others' agents may
+// go on with it.
+func (c *control) mayAsk(p *bus.Peer, req *ctrlRequest) error {
+	decides := req.Op == "run.submit" && req.Flags.Confirm == "yes" || req.Accept
+	if !decides || p == nil || slices.Contains(decisionUIDs(c.session.live.Load()), p.UID) {
+		return nil
+	}
+	return &ctrlError{"forbidden", "this user may not decide actions: flags.confirm yes and accept are for those who may"}
 }
 
 // mayReplyTo reports whether a client may have an answer put on a topic: not
@@ -138,12 +153,18 @@ func (c *control) reply(ctx context.Context, id rmp.TraceID, topic string, raw [
 
 // answer carries a request out.
 func (c *control) answer(ctx context.Context, id rmp.TraceID, req *ctrlRequest, bad error) ctrlAnswer {
+	var refused *ctrlError
+	if errors.As(bad, &refused) {
+		return refusal("error", bad)
+	}
 	if bad != nil {
 		return ctrlAnswer{Op: "error", Code: "invalid", Reason: "the request cannot be read: " + bad.Error()}
 	}
 	switch req.Op {
 	case "run.submit":
 		return c.submit(ctx, id, req)
+	case "run.fork":
+		return c.fork(ctx, id, req)
 	case "run.cancel", "run.pause", "run.resume", "run.step":
 		return c.steer(ctx, req)
 	case "run.get":
@@ -164,7 +185,7 @@ func (c *control) answer(ctx context.Context, id rmp.TraceID, req *ctrlRequest, 
 		return c.status(ctx)
 	}
 	return ctrlAnswer{Op: "error", Code: "unknown_op", Reason: "there is no op " + req.Op +
-		didYouMean(req.Op, []string{"run.submit", "run.cancel", "run.pause", "run.resume",
+		didYouMean(req.Op, []string{"run.submit", "run.fork", "run.cancel", "run.pause", "run.resume",
 			"run.step", "run.get", "run.list", "agents.describe",
 			"agents.ps", "agents.start", "agents.stop", "agents.release", "status"})}
 }

@@ -4,6 +4,9 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"maps"
+	"slices"
+	"strings"
 
 	"github.com/google/uuid"
 
@@ -31,16 +34,32 @@ func (c *control) submit(ctx context.Context, id rmp.TraceID, req *ctrlRequest) 
 	if err != nil {
 		return rejected(err)
 	}
-	for ref, want := range req.AgentDigests {
-		if got := plan.Digests[ref]; got != want {
-			return ctrlAnswer{Op: "run.rejected", Code: "digest_mismatch",
-				Reason: ref + " is bundle " + orText(got, "unknown") + " here, not " + want}
-		}
+	return c.begin(ctx, id, req, &run{plan: plan, policy: policy})
+}
+
+// begin starts a run that is planned, with the agents that the request wants.
+func (c *control) begin(ctx context.Context, id rmp.TraceID, req *ctrlRequest, r *run) ctrlAnswer {
+	err := checkDigests(r.plan, req.AgentDigests)
+	if err == nil {
+		r.id = uuid.UUID(id)
+		err = c.runs.start(ctx, r)
 	}
-	if err := c.runs.start(ctx, uuid.UUID(id), plan, policy); err != nil {
+	if err != nil {
 		return refusal("run.rejected", err)
 	}
-	return accepted(uuid.UUID(id), opening.OpeningID(plan.IRHash), plan.Opening.Name)
+	return accepted(r.id, opening.OpeningID(r.plan.IRHash), r.plan.Opening.Name)
+}
+
+// checkDigests holds the agents of a plan against those that are wanted, by
+// reference or as agent:NAME.
+func checkDigests(plan *opening.Plan, wanted map[string]string) error {
+	for _, ref := range slices.Sorted(maps.Keys(wanted)) {
+		if got := plan.Digests[strings.TrimPrefix(ref, "agent:")]; got != wanted[ref] {
+			return &ctrlError{"digest_mismatch",
+				ref + " is bundle " + orText(got, "unknown") + " here, not " + wanted[ref]}
+		}
+	}
+	return nil
 }
 
 func accepted(id uuid.UUID, openingID, name string) ctrlAnswer {

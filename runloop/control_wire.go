@@ -28,6 +28,9 @@ type ctrlRequest struct {
 	Limit        int                    `json:"limit"`
 	By           string                 `json:"by"`     // who pauses or resumes
 	Accept       bool                   `json:"accept"` // run.resume: agents that changed
+	// run.fork: the node to run anew, and what is laid over the with maps of nodes.
+	From string                     `json:"from,omitempty"`
+	Set  map[string]json.RawMessage `json:"set,omitempty"`
 }
 
 // ctrlOpening is an opening that another uses.

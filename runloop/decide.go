@@ -156,6 +156,10 @@ func (d *decider) decide(ctx context.Context, req *rmp.ActionRequest) {
 	if !ours {
 		return
 	}
+	if err := wasm.CheckAction(req); err != nil { // somebody else's, in its name
+		d.io.warnf("a request for confirmation is left alone: %v", err)
+		return
+	}
 	if r == nil {
 		r = d.ask(ctx, req)
 	}

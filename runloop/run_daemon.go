@@ -90,6 +90,8 @@ type remoteRun struct {
 	end    *opening.Event // run.finished
 	denied bool           // an action was
 	ui     *decider       // who asks the person, nil where nobody can be asked
+	// show, if there is one, shows how the run went behind what the view shows.
+	show func(ctx context.Context, report *opening.Report) error
 	// cancelled: from here, by Ctrl-C.
 	cancelled bool
 	// Events that were taken in, and of those how many may come on the topic

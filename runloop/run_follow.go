@@ -49,6 +49,11 @@ func (r *remoteRun) follow(ctx context.Context, events *bus.Subscription) error 
 	case err != nil:
 		return err
 	}
+	if r.show != nil {
+		if err := r.show(ctx, report); err != nil {
+			return err
+		}
+	}
 	return r.exit()
 }
 

@@ -41,7 +41,8 @@ type runTable struct {
 type run struct {
 	id      uuid.UUID
 	plan    *opening.Plan
-	policy  *ruling // nil: a user interface decides
+	policy  *ruling       // nil: a user interface decides
+	fork    *opening.Fork // nil: it begins from nothing, or is gone on with
 	started time.Time
 	ctl     *opening.Control
 	done    chan struct{}
@@ -63,24 +64,27 @@ func newRunTable(s *session) *runTable {
 
 // start begins a run, once for each id, and returns when that is on record. It goes on by itself, whatever becomes
 // of its client.
-func (t *runTable) start(ctx context.Context, id uuid.UUID, plan *opening.Plan, policy *ruling) error {
-	if t.get(rmp.TraceID(id)) != nil {
+func (t *runTable) start(ctx context.Context, r *run) error {
+	if t.get(rmp.TraceID(r.id)) != nil {
 		return nil // it was submitted before
 	}
 	if active, _ := t.counts(); active >= runsActiveMax {
 		return &ctrlError{"busy", "there are too many runs at a time; try again when one has ended"}
 	}
-	owner, err := t.session.owners().take(id)
+	owner, err := t.session.owners().take(r.id)
 	if errors.Is(err, errOwned) {
 		return nil
 	}
 	if err != nil {
 		return err
 	}
-	r, err := t.begin(&run{id: id, plan: plan, policy: policy, started: time.Now()}, owner,
-		func(ctx context.Context, e *opening.Engine, ctl *opening.Control) (*opening.Report, error) {
-			return e.Run(ctx, plan, opening.RunOptions{TraceID: id, Flags: policy.flags(), Control: ctl})
-		})
+	r.started = time.Now()
+	opt := opening.RunOptions{TraceID: r.id, Flags: r.policy.flags(), Fork: r.fork}
+	r.fork = nil // the engine holds its source for as long as it runs
+	_, err = t.begin(r, owner, func(ctx context.Context, e *opening.Engine, ctl *opening.Control) (*opening.Report, error) {
+		opt.Control = ctl
+		return e.Run(ctx, r.plan, opt)
+	})
 	if err != nil {
 		owner.release(true)
 		return err

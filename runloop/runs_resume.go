@@ -88,6 +88,9 @@ func (t *runTable) resumeOwned(ctx context.Context, id uuid.UUID, owner *runOwne
 			opt.Hold = changed.String()
 		}
 	}
+	if err := t.takesOver(ctx, rr, &opt); err != nil {
+		return nil, err
+	}
 	if rr.Paused && (rr.Why == opt.Hold || opt.Hold == "") {
 		opt.Hold = "" // it is on record
 	}
@@ -105,6 +108,22 @@ func (t *runTable) resumeOwned(ctx context.Context, id uuid.UUID, owner *runOwne
 		opt.Control = ctl
 		return e.Resume(ctx, rr, opt)
 	})
+}
+
+// takesOver has a fork go on taking steps over. One whose source is not in the
+// knowledge base would run steps again that are done, so it is held until
+// somebody wants that.
+func (t *runTable) takesOver(ctx context.Context, rr *opening.RecordedRun, opt *opening.ResumeOptions) error {
+	var err error
+	opt.Fork, err = rr.Fork(ctx, runStore{t.session.store}, t.session.capsDigest(nil))
+	if err == nil || ctx.Err() != nil {
+		return err
+	}
+	opt.Fork = nil
+	if opt.Hold == "" && !opt.Unpause {
+		opt.Hold = "no more steps can be taken over (" + err.Error() + "); rlp runs resume runs all that are left"
+	}
+	return nil
 }
 
 // changedAgent is an agent that is not the one that a run was planned with.

@@ -85,7 +85,7 @@ func (s Style) header(r *Run, now time.Time) string {
 	case r.Paused:
 		state = "paused"
 	}
-	return fmt.Sprintf("%s  %s  %s", s.Sanitize(r.Opening), state, Seconds(took))
+	return fmt.Sprintf("%s  %s  %s", s.Sanitize(r.Opening), s.Sanitize(state), Seconds(took))
 }
 
 func (s Style) node(n *Node, wide int, now time.Time) string {
@@ -93,8 +93,8 @@ func (s Style) node(n *Node, wide int, now time.Time) string {
 	if n.Status == "running" {
 		took = now.Sub(n.Started)
 	}
-	state := fmt.Sprintf("%s %-9s", glyphs[n.Status], n.Status)
-	rest := fmt.Sprintf(" %-*s  %8s", wide, n.ID, Seconds(took))
+	state := fmt.Sprintf("%s %-9s", glyphs[n.Status], s.Sanitize(n.Status))
+	rest := fmt.Sprintf(" %-*s  %8s", wide, s.Sanitize(n.ID), Seconds(took))
 	if n.Attempt > 1 {
 		rest += fmt.Sprintf("  attempt %d", n.Attempt)
 	}

@@ -2,6 +2,7 @@ package tui
 
 import (
 	"bytes"
+	"encoding/json"
 	"flag"
 	"fmt"
 	"os"
@@ -263,5 +264,29 @@ func TestInlineWithoutARun(t *testing.T) {
 	NewInline(&b, func() Style { return Style{Sanitize: visible} }).Close()
 	if b.Len() > 0 {
 		t.Errorf("it drew %q", b.String())
+	}
+}
+
+// TestNamesAreShownSafely: the events of a file come from anybody, names of nodes
+// and states too.
+func TestNamesAreShownSafely(t *testing.T) {
+	run := &Run{}
+	for _, e := range []string{
+		`{"kind":"run.started","meta":{"opening_name":"\u001b[2J","nodes":["\u001b]0;x\u0007"]}}`,
+		`{"kind":"node.finished","meta":{"node":"\u001b]0;x\u0007","status":"\u001b[31m"}}`,
+		`{"kind":"run.finished","meta":{"status":"\u001b[2J"}}`,
+	} {
+		var ev Event
+		if err := json.Unmarshal([]byte(e), &ev); err != nil {
+			t.Fatal(err)
+		}
+		if err := run.Apply(&ev); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, line := range Render(run, time.Now(), Style{Width: 200, Sanitize: visible}) {
+		if strings.ContainsAny(line, "\x1b\x07") {
+			t.Errorf("%q", line)
+		}
 	}
 }

@@ -186,6 +186,21 @@ func orEmptyObject(v json.RawMessage) json.RawMessage {
 	return v
 }
 
+// CheckAction reports whether the digest of a request is that of what the request
+// shows. Whoever asks a person on behalf of a request checks that first: the
+// decision is about the digest.
+func CheckAction(req *rmp.ActionRequest) error {
+	details, err := rmp.AppendJSON(nil, orEmptyMap(req.Details))
+	if err != nil {
+		return errorf(CodeInvalid, "action %s: details: %v", req.ActionID, err)
+	}
+	digest, err := actionDigest(Action{Kind: req.Kind, Summary: req.Summary, Details: details})
+	if err != nil || digest != req.Digest {
+		return errorf(CodeInvalid, "action %s: what it shows is not what its digest is of", req.ActionID)
+	}
+	return nil
+}
+
 // actionDigest is the hex BLAKE3 of the canonical JSON of what is asked.
 func actionDigest(a Action) (string, error) {
 	b, err := json.Marshal(map[string]any{

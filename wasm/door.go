@@ -60,6 +60,10 @@ type door struct {
 // ledger.
 type denial struct{ family, op, target string }
 
+// auditTargetMax bounds what a guest asked for in a denial, in bytes: it names
+// whatever it likes.
+const auditTargetMax = 256
+
 // denialsMax is how many different denials of an attempt are audited.
 const denialsMax = 64
 
@@ -227,6 +231,7 @@ func (d *door) deny(ctx context.Context, family, op, target string, args []byte)
 // refuse is deny with another reason than that something is not granted.
 func (d *door) refuse(ctx context.Context, r refusal, args []byte) error {
 	d.count.refused()
+	r.target = clipText(r.target, auditTargetMax)
 	what := denial{r.family, r.op, r.target}
 	if d.denied == nil {
 		d.denied = map[denial]int{}

@@ -11,13 +11,16 @@ import (
 
 // Grants is the folder where grants are remembered, a file for each agent. A
 // grant holds for one manifest and one set of capabilities: a version that
-// wants more has to be granted again.
+// wants more has to be granted again. That of a signed bundle also holds for its
+// signature: without one, neither the rule for its signer nor a revocation would
+// hold any more.
 type Grants struct{ Dir string }
 
 type grantFile struct {
 	Agent     string    `json:"agent"`
 	Bundle    string    `json:"bundle"` // digest
 	Caps      string    `json:"caps"`   // digest
+	Signer    string    `json:"signer,omitempty"`
 	GrantedAt time.Time `json:"granted_at"`
 }
 
@@ -34,13 +37,14 @@ func (g *Grants) Has(b *Bundle) (bool, error) {
 	if err := json.Unmarshal(src, &f); err != nil {
 		return false, errorf(CodeBundle, "grant %s: %v; remove it and grant again", g.path(b), err)
 	}
-	return f.Bundle == b.Digest && f.Caps == b.Caps.Digest(), nil
+	return f.Bundle == b.Digest && f.Caps == b.Caps.Digest() && (f.Signer == "" || f.Signer == string(b.Signer)), nil
 }
 
 // Add remembers that a person agreed to b, at the given time.
 func (g *Grants) Add(b *Bundle, now time.Time) error {
 	src, err := json.MarshalIndent(grantFile{
-		Agent: b.Manifest.Name, Bundle: b.Digest, Caps: b.Caps.Digest(), GrantedAt: now.UTC(),
+		Agent: b.Manifest.Name, Bundle: b.Digest, Caps: b.Caps.Digest(),
+		Signer: string(b.Signer), GrantedAt: now.UTC(),
 	}, "", "  ")
 	if err != nil {
 		return errorf(CodeHost, "grant %s: %v", b.Manifest.Name, err)

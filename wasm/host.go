@@ -227,10 +227,12 @@ func (h *Host) serve(ctx context.Context, trace rmp.TraceID, req *rmp.AgentReque
 		})
 		return err
 	}
-	res := h.perform(runCtx, req, func(l rmp.AgentLog) {
-		if err := send(rmp.CTAgentLogLine, &l); err != nil {
-			h.warn(errorf(CodeHost, "log of %s: %v", req.Node, err))
-		}
+	res := h.survive(req, func() *rmp.AgentResponse {
+		return h.perform(runCtx, req, func(l rmp.AgentLog) {
+			if err := send(rmp.CTAgentLogLine, &l); err != nil {
+				h.warn(errorf(CodeHost, "log of %s: %v", req.Node, err))
+			}
+		})
 	})
 	res.Micros = time.Since(started).Microseconds()
 	err := send(rmp.CTExecutorAgentResponse, res)

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 
 	"github.com/go-json-experiment/json/jsontext"
-	"github.com/google/jsonschema-go/jsonschema"
 )
 
 // defaultPort is where a document goes that is not an object of ports.
@@ -61,20 +60,9 @@ func allDeclared(ports map[string]json.RawMessage, m *Manifest) bool {
 
 // checkSchema validates a value against a JSON Schema; no schema takes all.
 func checkSchema(schema, value json.RawMessage) error {
-	if schema == nil {
-		return nil
-	}
-	var s jsonschema.Schema
-	if err := json.Unmarshal(schema, &s); err != nil {
+	s, err := parseValueSchema(schema)
+	if s == nil || err != nil {
 		return err
 	}
-	resolved, err := s.Resolve(nil)
-	if err != nil {
-		return err
-	}
-	var v any
-	if err := json.Unmarshal(value, &v); err != nil {
-		return err
-	}
-	return resolved.Validate(v)
+	return s.validate(value)
 }

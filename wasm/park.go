@@ -145,7 +145,7 @@ func newTape(req *rmp.AgentRequest) (*tape, error) {
 	}
 	for _, call := range req.Tape {
 		t.calls = append(t.calls, call)
-		t.size += len(call.Op) + len(call.Args) + len(call.OK)
+		t.size += tapeSize(&call)
 	}
 	if !t.replay {
 		t.prefix = len(t.calls)

@@ -35,13 +35,25 @@ func (t *tape) record(call rmp.Hostcall) {
 	if t.off {
 		return
 	}
-	t.size += len(call.Op) + len(call.Args) + len(call.OK)
+	t.size += tapeSize(&call)
 	if t.cut || t.size > tapeMax {
 		t.cut, t.calls = true, nil
 		return
 	}
 	t.calls = append(t.calls, call)
 	t.next = len(t.calls)
+}
+
+// entryCost is what an entry costs beside its text, in bytes.
+const entryCost = 32
+
+// tapeSize is what a call takes of tapeMax.
+func tapeSize(c *rmp.Hostcall) int {
+	n := entryCost + len(c.Op) + len(c.Args) + len(c.OK)
+	if c.Err != nil {
+		n += entryCost + len(c.Err.Code) + len(c.Err.Message)
+	}
+	return n
 }
 
 // given reports whether the next answer comes from the tape.

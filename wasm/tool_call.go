@@ -239,9 +239,9 @@ func (run *toolRun) checked(v any) (any, error) {
 	if run.tool.result == nil {
 		return v, nil
 	}
-	plain, err := plainValue(v)
+	doc, err := json.Marshal(v)
 	if err == nil {
-		err = run.tool.result.Validate(plain)
+		err = run.tool.result.validate(doc)
 	}
 	if err != nil {
 		return nil, errorf(CodeResultInvalid, "%s: the result of %s: %v", opToolCall, run.tool.ID, err)
@@ -249,27 +249,12 @@ func (run *toolRun) checked(v any) (any, error) {
 	return v, nil
 }
 
-// plainValue is v as JSON has it.
-func plainValue(v any) (plain any, err error) {
-	b, err := json.Marshal(v)
-	if err == nil {
-		err = json.Unmarshal(b, &plain)
-	}
-	return plain, err
-}
-
 // arguments reads the arguments of a call and holds them against the tool's
 // schema. Numbers keep every digit.
 func (t *Tool) arguments(raw json.RawMessage) (map[string]any, error) {
 	raw = orEmptyObject(raw)
-	var plain any
-	if err := json.Unmarshal(raw, &plain); err != nil {
+	if err := t.input.validate(raw); err != nil {
 		return nil, err
-	}
-	if t.input != nil {
-		if err := t.input.Validate(plain); err != nil {
-			return nil, err
-		}
 	}
 	var exact map[string]any
 	err := unmarshalExact(raw, &exact)

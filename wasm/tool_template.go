@@ -104,9 +104,14 @@ func fillArgv(template []string, args map[string]any) ([]string, error) {
 			}
 			continue
 		}
-		if text, missing := fill(item, args, plainText); !missing {
-			out = append(out, text)
+		text, missing := fill(item, args, plainText)
+		if missing {
+			continue
 		}
+		if options && strings.HasPrefix(text, "-") && !strings.HasPrefix(item, "-") {
+			return nil, fmt.Errorf("%q would be taken for an option", clipText(text, 64))
+		}
+		out = append(out, text)
 	}
 	return out, nil
 }

@@ -7,8 +7,6 @@ import (
 	"slices"
 	"strings"
 	"time"
-
-	"github.com/google/jsonschema-go/jsonschema"
 )
 
 // Bounds of a tools.json.
@@ -37,7 +35,7 @@ type Tool struct {
 	TimeoutMS  int64    `json:"timeout_ms"`
 	Idempotent bool     `json:"idempotent"`
 
-	input, result *jsonschema.Resolved // nil: anything
+	input, result *valueSchema // nil: anything
 	timeout       time.Duration
 }
 
@@ -129,10 +127,10 @@ func (t *Tool) check() error {
 		return fmt.Errorf("timeout_ms is not between 0 and a day")
 	}
 	t.timeout = timeout
-	if t.input, err = resolveSchema(t.InputSchema); err != nil {
+	if t.input, err = parseValueSchema(t.InputSchema); err != nil {
 		return fmt.Errorf("input_schema: %w", err)
 	}
-	if t.result, err = resolveSchema(t.ResultSchema); err != nil {
+	if t.result, err = parseValueSchema(t.ResultSchema); err != nil {
 		return fmt.Errorf("result_schema: %w", err)
 	}
 	if t.Exec != nil {
@@ -208,26 +206,9 @@ func (t *Tool) checkTemplate(text string, secrets bool) error {
 			return fmt.Errorf("a secret stands in a header or the environment, nowhere else")
 		case isSecret && !slices.Contains(t.Secrets, id):
 			return fmt.Errorf("%s is not among the secrets of the tool", id)
-		case !isSecret && !t.takes(part.name):
+		case !isSecret && !t.input.takes(part.name):
 			return fmt.Errorf("no argument fills {{%s}}", part.name)
 		}
 	}
 	return nil
-}
-
-// takes reports whether the input schema lists an argument.
-func (t *Tool) takes(name string) bool {
-	return t.input != nil && t.input.Schema().Properties[name] != nil
-}
-
-// resolveSchema reads a JSON Schema; nil for none.
-func resolveSchema(src json.RawMessage) (*jsonschema.Resolved, error) {
-	if len(src) == 0 {
-		return nil, nil
-	}
-	var s jsonschema.Schema
-	if err := json.Unmarshal(src, &s); err != nil {
-		return nil, err
-	}
-	return s.Resolve(nil)
 }

@@ -204,7 +204,7 @@ func (w *worker) hostcall(ctx context.Context, a *attempt, payload []byte) error
 // answer to a hostcall is recorded where it was given.
 func (a *attempt) note(payload []byte) error {
 	call, err := parseHostcall(payload)
-	if err != nil || a.tape.replay || !isFileOp(call.Op) {
+	if err != nil || a.tape.given() || len(a.caps.FS) == 0 || !isFileOp(call.Op) || call.Err != nil {
 		return errWire
 	}
 	a.tape.record(call)

@@ -13,6 +13,8 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/runloop-os/runloop/rmp"
 )
 
@@ -184,8 +186,26 @@ func spyMain() int {
 	try("udp", func() error { _, err := net.Dial("udp", job.Listener); return err })
 	try("unix socket", func() error { _, err := net.Dial("unix", "/run/dbus/system_bus_socket"); return err })
 	try("signal parent", func() error { return syscall.Kill(os.Getppid(), syscall.SIGURG) })
+	for what, call := range map[string][4]uintptr{
+		"signal a thread of the parent": {unix.SYS_TGKILL, uintptr(os.Getppid()), uintptr(os.Getppid()), uintptr(syscall.SIGURG)},
+		"queue a signal for the parent": {unix.SYS_RT_TGSIGQUEUEINFO, uintptr(os.Getppid()), uintptr(os.Getppid()), uintptr(syscall.SIGURG)},
+		"limit the parent":              {unix.SYS_PRLIMIT64, uintptr(os.Getppid()), unix.RLIMIT_CORE, 0},
+		"take input from the socket":    {unix.SYS_FCNTL, 3, unix.F_SETOWN, uintptr(os.Getppid())},
+		"fork":                          {unix.SYS_CLONE, uintptr(syscall.SIGCHLD), 0, 0},
+	} {
+		try(what, func() error {
+			got, _, errno := syscall.RawSyscall(call[0], call[1], call[2], call[3])
+			if what == "fork" && errno == 0 && got == 0 {
+				unix.Exit(0)
+			}
+			if errno != 0 {
+				return errno
+			}
+			return nil
+		})
+	}
 	try("run", func() error { return syscall.Exec("/proc/self/exe", []string{"rlp", "version"}, nil) })
-	try("fork", func() error {
+	try("start a process", func() error {
 		_, err := os.StartProcess("/proc/self/exe", []string{"rlp", "version"}, &os.ProcAttr{})
 		return err
 	})
@@ -263,6 +283,7 @@ func TestHostileWorker(t *testing.T) {
 		"deep nesting":           message(msgCall, strings.Repeat("\x91", 1<<16)),
 		"a map of 4 Gi entries":  message(msgCall, "\xdf\xff\xff\xff\xff"),
 		"a forged answer":        message(msgNote, call("time.now", emptyMap)),
+		"files that it has not":  message(msgNote, call("fs.open", emptyMap)),
 		"a tape where none is":   message(msgReplay, call("fs.open", emptyMap)),
 		"input that nobody has":  message(msgRead, "\x00\x00\x00\x01"),
 		"an end that is no JSON": message(msgEnd, "{"),
@@ -279,6 +300,40 @@ func TestHostileWorker(t *testing.T) {
 	end, err := a.endOf(ctx, &workerEnd{Code: "denied", Message: "x", Exit: 0, Tripped: []string{"\x1b[2J"}, Memory: 1 << 60})
 	if err != nil || !errors.Is(end.err, &Error{Code: CodeWorkerDied}) || len(end.tripped) > 0 || end.memory > 1<<40 {
 		t.Errorf("%+v, %v", end, err)
+	}
+}
+
+// TestHostileNotes has a worker fill the memory of this process by way of the
+// tape: with what counts as nothing.
+func TestHostileNotes(t *testing.T) {
+	note := func(c rmp.Hostcall) []byte {
+		b, err := c.MarshalMsg(nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return b
+	}
+	a, _ := wireAttempt(t)
+	a.tape.off = false
+	a.caps = &Caps{FS: []FSGrant{{Path: "/srv"}}}
+	long := rmp.Hostcall{Op: "fs.stat", Args: emptyMap, Err: &rmp.HostcallError{Message: strings.Repeat("x", 2<<20)}}
+	if err := a.note(note(long)); !errors.Is(err, errWire) {
+		t.Errorf("a note with an error: %v", err)
+	}
+	for range tapeMax / entryCost {
+		if err := a.note(note(rmp.Hostcall{Op: "fs.", Args: emptyMap})); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if !a.tape.cut || a.tape.calls != nil {
+		t.Errorf("%d notes were kept", len(a.tape.calls))
+	}
+	kept := &tape{}
+	for range 3 {
+		kept.record(long)
+	}
+	if !kept.cut {
+		t.Error("the text of errors does not count")
 	}
 }
 
