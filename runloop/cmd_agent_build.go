@@ -120,7 +120,22 @@ func (b *build) compile(ctx context.Context, io *IO) error {
 	case err != nil:
 		return exitErrorf(exitFailed, "%s: %v", cmd.Args[0], err)
 	}
-	return nil
+	return b.compact()
+}
+
+// compact gives the module the form that starts fastest. One that may not be
+// run stays as it is; loading it says why.
+func (b *build) compact() error {
+	name := filepath.Join(b.dir, b.entry)
+	module, err := os.ReadFile(name)
+	if err != nil {
+		return err
+	}
+	compact, err := wasm.Compact(module)
+	if err != nil || len(compact) == len(module) {
+		return nil
+	}
+	return os.WriteFile(name, compact, 0o644)
 }
 
 // command is how to compile, and what to do where the compiler is missing.

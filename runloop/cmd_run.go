@@ -117,6 +117,9 @@ func runCommand(ctx context.Context, io *IO, f *runFlags) error {
 	if err := io.agreeToRun(cfg, opt, o.Nodes); err != nil {
 		return err
 	}
+	for _, n := range o.Nodes {
+		opt.expect = append(opt.expect, n.Use)
+	}
 	s, err := openSession(ctx, io, cfg, opt)
 	if err != nil {
 		return err

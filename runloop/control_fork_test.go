@@ -179,7 +179,47 @@ func TestForkGoesOnAfterKill(t *testing.T) {
 	if n := made(t, dir); n != 4 {
 		t.Errorf("%d files", n)
 	}
+	forkWithAgent(h, source)
 	h.rlp("kb", "verify")
+}
+
+// forkWithAgent: the daemon forks with the bundle of --agent if it has that one.
+func forkWithAgent(h *home, trace string) {
+	here, other := filepath.Join(h.dir, ".runloop", "agents", "probe"), filepath.Join(h.dir, "other", "probe")
+	out := h.rlp("runs", "fork", trace, "--agent", "probe="+here, "--yes")
+	if !strings.Contains(out, "2 reused, 0 ran") {
+		h.t.Errorf("with the same agent:\n%s", out)
+	}
+	h.Check(os.CopyFS(other, os.DirFS(here)))
+	manifest := filepath.Join(other, "manifest.toml")
+	text, err := os.ReadFile(manifest)
+	h.Check(err)
+	h.Check(os.WriteFile(manifest, []byte(strings.Replace(string(text), "1.0.0", "1.0.1", 1)), 0o600))
+	_, errs, code := h.run("rlp", "runs", "fork", trace, "--agent", "probe="+other, "--yes")
+	if code != exitUsage || !matches(h.t, "probe is bundle [0-9a-f]{64} here, not [0-9a-f]{64}", errs) {
+		h.t.Errorf("with another agent: exit %d, %s", code, errs)
+	}
+}
+
+// TestForkAsks: the person at the terminal decides what a fork in the daemon
+// asks, and sees what became of it.
+func TestForkAsks(t *testing.T) {
+	t.Parallel()
+	h := newHome(t)
+	h.daemon()
+	h.people()
+	c := h.dial(bus.KindCLI)
+	trace := c.mustAsk(t, emailTo(t, "John Okafor", "yes")).TraceID
+	c.until(t, trace, "the run ends", endedAs("ok"))
+	for answer, want := range map[string]int{"y\r": exitOK, "n\r": exitDeclined} {
+		term := h.terminal("rlp", "runs", "fork", trace, "--from", "send", "--progress", "plain")
+		term.expect("Go ahead? [y/N]")
+		term.typed(answer)
+		if code := term.wait(); code != want {
+			t.Errorf("%q: exit %d", answer, code)
+		}
+		term.expect("4 reused, 1 ran")
+	}
 }
 
 // TestForkOfAFileIsHeld: a fork whose source was in a file lost its process. What

@@ -38,7 +38,7 @@ var mayImport = map[string][]string{
 	"examples": {},
 
 	"agents/crew":         {"wasm/guest"},
-	"agents/stamp":        {},
+	"agents/stamp":        {"wasm"},
 	"wasm/testdata/probe": {"wasm/guest"},
 }
 

@@ -58,6 +58,8 @@ type sessionOptions struct {
 	// daemon: the folder that the process was started in has no say.
 	daemon bool
 	log    *slog.Logger // of the bus, or nil
+	// expect are references to agents that will be wanted at once.
+	expect []string
 }
 
 // confirmTimeout is how long a person may take for a decision.
@@ -79,6 +81,15 @@ func (s *session) open(ctx context.Context, opt sessionOptions) error {
 		return err
 	}
 	if !opt.sealed {
+		if err := s.places.makeWork(); err != nil {
+			return err
+		}
+	}
+	s.runtime = wasm.NewRuntime(wasm.RuntimeConfig{
+		CacheDir: s.places.cache, KeepReady: opt.keepReady, Warn: s.warn,
+	})
+	s.runtime.Preload(ctx, s.catalog, opt.expect) // while the knowledge base is opened
+	if !opt.sealed {
 		if s.store, err = s.io.openStore(ctx, s.cfg); err != nil {
 			return err
 		}
@@ -87,9 +98,6 @@ func (s *session) open(ctx context.Context, opt sessionOptions) error {
 		}
 	}
 	s.bus = bus.New(bus.Config{Codec: rmp.Codec{MaxBody: uint32(s.cfg.Bus.Limits.BodyBytes)}, Log: opt.log})
-	s.runtime = wasm.NewRuntime(wasm.RuntimeConfig{
-		CacheDir: s.places.cache, KeepReady: opt.keepReady, Warn: s.warn,
-	})
 	return s.serve(ctx, opt)
 }
 

@@ -72,8 +72,9 @@ type seal struct {
 	Files map[string]string `json:"files"`
 }
 
-// scanVersion goes up when a scan refuses what it used to accept.
-const scanVersion = 4
+// scanVersion goes up when a scan refuses what it used to accept, and when other
+// files are kept.
+const scanVersion = 5
 
 // folder is where a module is kept. Programs of two versions may use the cache
 // at a time, and must not take the other's files for damaged ones.

@@ -147,7 +147,7 @@ func (r *Runtime) loadForeign(ctx context.Context, binary []byte, digest string)
 		if err != nil {
 			return nil, err
 		}
-		m, err := r.build(ctx, binary, digest, c.seal.Info, c.dir)
+		m, err := r.build(ctx, &buildInput{binary: binary, digest: digest, info: c.seal.Info, dir: c.dir, seal: c.seal})
 		if err != nil && m != nil {
 			return nil, errors.Join(err, m.close())
 		}

@@ -56,7 +56,7 @@ func compile(job *compileJob, module []byte) *compileEnd {
 	}
 	r := NewRuntime(RuntimeConfig{Max: Limits{MemoryMB: int(job.Pages / pagesPerMB)}})
 	r.unchecked = job.Unchecked
-	m, err := r.build(context.Background(), module, "", info, job.Dir)
+	m, err := r.build(context.Background(), &buildInput{binary: module, info: info, dir: job.Dir})
 	if err != nil {
 		return refusedBy(err)
 	}

@@ -51,8 +51,11 @@ type resident struct {
 	stop  chan struct{} // closed when it is to end
 	asked sync.Once     // to end
 	first chan struct{} // closed when it is ready, or will not be
-	begun sync.Once
-	done  chan struct{} // closed when it has ended for good
+	// firstErr is why it was not ready the first time; set before first is
+	// closed. By the time somebody looks, the next try may have begun.
+	firstErr error
+	begun    sync.Once
+	done     chan struct{} // closed when it has ended for good
 
 	mu     sync.Mutex
 	state  string
@@ -196,7 +199,7 @@ func (r *resident) judge(ready bool, err error) (final bool, why error) {
 	if !ready {
 		r.box.fail(err)
 	}
-	r.begun.Do(func() { close(r.first) })
+	r.came(err)
 	return false, nil
 }
 
@@ -215,7 +218,7 @@ func (r *resident) settle(why error) {
 	}
 	r.set(state, why)
 	r.box.close(refuse)
-	r.begun.Do(func() { close(r.first) })
+	r.came(why)
 }
 
 // request is what the agent is prepared for: nobody's node, with no input.
@@ -230,7 +233,15 @@ func (r *resident) request() *rmp.AgentRequest {
 // ready is told when the agent has come to its mailbox.
 func (r *resident) ready() {
 	r.set(StateReady, nil)
-	r.begun.Do(func() { close(r.first) })
+	r.came(nil)
+}
+
+// came tells who waits for the start how it went; only the first time counts.
+func (r *resident) came(err error) {
+	r.begun.Do(func() {
+		r.firstErr = err
+		close(r.first)
+	})
 }
 
 func (r *resident) begin(b *Bundle, s *stay) {
@@ -283,10 +294,14 @@ func isClosed(c <-chan struct{}) bool {
 
 // started waits until the agent is ready for the first time, or will not be.
 func (r *resident) started(ctx context.Context) error {
+	waited := !isClosed(r.first)
 	select {
 	case <-r.first:
 	case <-ctx.Done():
 		return errorf(CodeCancelled, "agent %s: %v", r.ref, context.Cause(ctx))
+	}
+	if waited && r.firstErr != nil {
+		return r.firstErr
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()

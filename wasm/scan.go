@@ -143,6 +143,7 @@ type ModuleInfo struct {
 	HasMemory    bool   // the module defines a memory of its own
 	MemoryMin    uint32 // initial pages of 64 KiB
 	MemoryMax    uint32 // most pages it will ever ask for; 65536 if it does not say
+	NamesData    bool   // code refers to data segments by their number
 	HasStart     bool   // there is a start section: code runs at instantiation
 	Functions    int    // functions with a body
 	CodeBytes    int    // size of the code section

@@ -230,6 +230,7 @@ func (s *scanner) missing(what string, index uint32) {
 // dataIndex reads the index of a data segment. Segments come after the code;
 // how many there will be is what the data count section is for.
 func (s *scanner) dataIndex() {
+	s.info.NamesData = true
 	if s.dataCount < 0 && s.err == nil {
 		s.malformed("a data segment is used without a data count section")
 	}
