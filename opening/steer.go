@@ -122,7 +122,7 @@ func (c *Control) Step(ctx context.Context) (node string, err error) {
 		}
 		i, ok := r.m.stepNext()
 		if !ok {
-			return fmt.Errorf("%w: no node is ready; %d are running", ErrSteer, r.m.running)
+			return fmt.Errorf("%w: no node is ready; of those that were started %d still run or wait for somebody", ErrSteer, r.m.running)
 		}
 		node = r.m.g.ids[i]
 		r.start(i)

@@ -21,6 +21,10 @@ func TestMain(m *testing.M) {
 	if name := os.Getenv("POG_TEST_CHILD"); name != "" {
 		os.Exit(runChild(name, os.Getenv("POG_TEST_DIR")))
 	}
+	if !builtWithFTS5 {
+		fmt.Fprintln(os.Stderr, "SQLite is built without full-text search: run `make test`")
+		os.Exit(1)
+	}
 	goleak.VerifyTestMain(m)
 }
 

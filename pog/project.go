@@ -1,6 +1,7 @@
 package pog
 
 import (
+	"cmp"
 	"encoding/json"
 )
 
@@ -181,6 +182,7 @@ func projectRun(p *projection, r *record) error {
 		outcome
 		OpeningID   string `json:"opening_id"`
 		OpeningName string `json:"opening_name"`
+		Reason      string // why a run in which nothing failed is no success
 	}
 	if json.Unmarshal(r.Payload, &e) != nil || r.trace == "" {
 		return nil
@@ -201,7 +203,7 @@ func projectRun(p *projection, r *record) error {
 	case "run.resumed":
 		v["state"] = "running"
 	case "run.finished":
-		v["state"], v["error"], v["finished_ms"] = e.state(), e.errorText(), r.TSMillis
+		v["state"], v["error"], v["finished_ms"] = e.state(), cmp.Or(e.errorText(), e.Reason), r.TSMillis
 	}
 	return p.save(&runsTable, r, v)
 }

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"regexp"
 	"runtime"
@@ -291,7 +292,7 @@ func TestOwnerQuery(t *testing.T) {
 		`SELECT kind FROM events WHERE id = 8`:                                               "run.started",
 		`SELECT count(*) > 0 FROM sqlite_schema`:                                             "1",
 		`SELECT name FROM pragma_table_info('runs') LIMIT 1`:                                 "id",
-		`PRAGMA user_version`:                                                                "1",
+		`PRAGMA user_version`:                                                                fmt.Sprint(viewsVersion),
 		`SELECT json_extract(payload_json, '$.to[0]') FROM events WHERE kind = 'email.sent'`: "john@example.com",
 	} {
 		if got := query(t, s, all, sql); got != want {

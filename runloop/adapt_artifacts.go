@@ -71,17 +71,24 @@ func (a artifactService) SaveArtifact(ctx context.Context, art opening.Artifact)
 func (a artifactService) write(name string, content []byte) (*kept, error) {
 	sha, b3 := sha256.Sum256(content), blake3.Sum256(content)
 	k := &kept{sha256: hex.EncodeToString(sha[:]), blake3: hex.EncodeToString(b3[:])}
-	k.id = "a" + k.sha256[:16] // as the knowledge base names it
+	k.id = artifactID(sha)
 	dir := filepath.Join(a.dir, k.id)
 	k.path = filepath.Join(dir, artifactName(name))
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("keeping an artifact: %w", err)
+	}
+	if old, err := os.ReadFile(k.path); err == nil && sha256.Sum256(old) != sha && artifactID(sha256.Sum256(old)) == k.id {
+		return nil, fmt.Errorf("keeping an artifact: %s has other content under the same id", k.path)
 	}
 	if err := writeSynced(k.path, content); err != nil {
 		return nil, fmt.Errorf("keeping an artifact: %w", err)
 	}
 	return k, nil
 }
+
+// artifactID is how the knowledge base names content. It is short enough for two
+// contents to be made that share one.
+func artifactID(sha [sha256.Size]byte) string { return "a" + hex.EncodeToString(sha[:8]) }
 
 func (a artifactService) record(ctx context.Context, p pog.Proposer, from pog.Provenance, k *kept, art wasm.Artifact) (int64, error) {
 	payload := map[string]any{

@@ -51,9 +51,8 @@ func watchEvents(ctx context.Context, o *IO, input string, asJSON bool) error {
 		defer f.Close()
 		in = f
 	}
-	style := tui.Style{Width: o.width(o.Stdout, 0), Colour: o.colour(o.Stdout), Sanitize: printable}
 	if !asJSON && o.live() {
-		view := tui.NewInline(o.Stdout, func() tui.Style { return style })
+		view := tui.NewInline(o.Stdout, o.style)
 		err := eachEvent(ctx, in, view.Apply)
 		view.Close()
 		return err
@@ -63,7 +62,7 @@ func watchEvents(ctx context.Context, o *IO, input string, asJSON bool) error {
 		if err := run.Apply(e); err != nil || asJSON {
 			return err
 		}
-		return plainEvent(o.Stdout, run, e, style)
+		return plainEvent(o.Stdout, run, e, o.style())
 	})
 	if err == nil && asJSON {
 		err = printJSON(o.Stdout, run)

@@ -148,7 +148,9 @@ func flagsFirst(flags []cli.Flag, args []string) []string {
 			return append(append(append(front, "--"), back...), args...)
 		case len(arg) < 2 || arg[0] != '-':
 			back = append(back, arg)
-		case takesValue(flags, arg) && len(args) > 0:
+		case takesValue(flags, arg) && len(args) == 0:
+			return append(front, arg) // the value is missing, and "--" must not become it
+		case takesValue(flags, arg):
 			front, args = append(front, arg, args[0]), args[1:]
 		default:
 			front = append(front, arg)

@@ -166,7 +166,7 @@ func (t *tightening) finish(res *tightened) error {
 	if t.json {
 		return printJSON(io.Stdout, res)
 	}
-	fmt.Fprintf(io.Stderr, "%d recorded attempts did the same under this (%d could not be replayed)\n",
+	fmt.Fprintf(io.Stderr, "recorded attempts that did the same under this: %d (%d could not be replayed)\n",
 		res.Attempts, res.Left)
 	for _, line := range res.Took {
 		fmt.Fprintf(io.Stderr, "not needed: %s\n", printable(line))

@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/google/uuid"
@@ -28,7 +30,7 @@ func cmdRuns(io *IO) *cli.Command {
 				Name: "list", Usage: "the latest runs",
 				Flags: []cli.Flag{
 					jsonFlag(),
-					&cli.StringFlag{Name: "state", Usage: "only runs in `STATE`: running, paused, ok, error, cancelled, timeout"},
+					&cli.StringFlag{Name: "state", Usage: "only runs in `STATE`: " + strings.Join(runStates, ", ")},
 					&cli.IntFlag{Name: "n", Value: 20, Usage: "at most `N`"},
 				},
 				Action: func(c *cli.Context) error {
@@ -83,8 +85,14 @@ func withTrace(f func(c *cli.Context, id uuid.UUID) error) cli.ActionFunc {
 	}
 }
 
+// runStates are the states that a run can be in.
+var runStates = []string{"running", "paused", "ok", "error", "cancelled", "timeout"}
+
 // runsList reads the knowledge base, which has the runs of all processes.
 func runsList(ctx context.Context, io *IO, state string, n int, asJSON bool) error {
+	if state != "" && !slices.Contains(runStates, state) {
+		return usageErrorf("--state %q%s: one of %s", state, didYouMean(state, runStates), strings.Join(runStates, ", "))
+	}
 	return io.withStore(ctx, func(store *pog.Store) error {
 		runs, err := listRuns(ctx, store, state, n)
 		if err != nil {

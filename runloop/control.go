@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"os"
+	"runtime/debug"
 	"slices"
 	"strings"
 	"sync"
@@ -100,8 +101,8 @@ func (c *control) request(ctx context.Context, msg *bus.Msg) {
 }
 
 // mayAsk is an error for a request that decides something which its sender may
-// not decide: a run whose actions need nobody's word, or that others' agents may
-// go on with it.
+// not decide: a run whose actions need nobody's word, or that a run goes on with
+// agents that changed.
 func (c *control) mayAsk(p *bus.Peer, req *ctrlRequest) error {
 	decides := req.Op == "run.submit" && req.Flags.Confirm == "yes" || req.Accept
 	if !decides || p == nil || slices.Contains(decisionUIDs(c.session.live.Load()), p.UID) {
@@ -124,8 +125,15 @@ func mayReplyTo(topic string) bool {
 	return true
 }
 
-// carryOut is the packed answer to a request.
-func (c *control) carryOut(ctx context.Context, id rmp.TraceID, req *ctrlRequest, bad error) []byte {
+// carryOut is the packed answer to a request. A panic is a defect of ours, but must not end the runs of others with it.
+func (c *control) carryOut(ctx context.Context, id rmp.TraceID, req *ctrlRequest, bad error) (raw []byte) {
+	defer func() {
+		if p := recover(); p != nil {
+			c.session.io.warnf("control request %s: panic: %v\n%s", req.Op, p, debug.Stack())
+			raw, _ = packJSON(ctrlAnswer{Op: "error", RequestID: uuid.UUID(id).String(), Code: "internal",
+				Reason: "the daemon failed to answer; its log says more"})
+		}
+	}()
 	answer := c.answer(ctx, id, req, bad)
 	answer.RequestID = uuid.UUID(id).String()
 	raw, err := packJSON(answer)

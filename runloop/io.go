@@ -7,6 +7,8 @@ import (
 	"strings"
 
 	"golang.org/x/term"
+
+	"github.com/runloop-os/runloop/tui"
 )
 
 // IO is what a command may read and write. Commands never touch the process's
@@ -62,17 +64,23 @@ func (o *IO) colour(stream any) bool {
 	return o.isTerminal(stream) || o.getenv("CLICOLOR_FORCE") != ""
 }
 
-// width is the columns of a terminal, or fallback.
-func (o *IO) width(stream any, fallback int) int {
+// size is the columns and rows of a terminal; 0 where there is none.
+func (o *IO) size(stream any) (columns, rows int) {
 	f, ok := stream.(*os.File)
 	if !ok {
-		return fallback
+		return 0, 0
 	}
-	w, _, err := term.GetSize(int(f.Fd()))
-	if err != nil || w < 1 {
-		return fallback
+	columns, rows, err := term.GetSize(int(f.Fd()))
+	if err != nil {
+		return 0, 0
 	}
-	return w
+	return columns, rows
+}
+
+// style is how runs look on stdout, as it is now.
+func (o *IO) style() tui.Style {
+	columns, rows := o.size(o.Stdout)
+	return tui.Style{Width: columns, Height: rows, Colour: o.colour(o.Stdout), Sanitize: printable}
 }
 
 // warnf writes one diagnostic line.

@@ -1,6 +1,7 @@
 package runloop
 
 import (
+	"context"
 	"fmt"
 	"os"
 	"testing"
@@ -8,6 +9,7 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"github.com/runloop-os/runloop/agents"
+	"github.com/runloop-os/runloop/pog"
 	"github.com/runloop-os/runloop/wasm"
 )
 
@@ -36,6 +38,12 @@ func TestMain(m *testing.M) {
 	}
 	if _, ok := agents.BuiltIn(); !ok {
 		fmt.Fprintln(os.Stderr, "the built-in agents are not compiled: run `make agents` first, or `make test`")
+		os.Exit(1)
+	}
+	ended, end := context.WithCancel(context.Background())
+	end() // nothing is to be opened
+	if _, err := pog.Open(ended, pog.Options{}); pog.CodeOf(err) == pog.ErrNoFTS5 {
+		fmt.Fprintln(os.Stderr, "SQLite is built without full-text search: run `make test`")
 		os.Exit(1)
 	}
 	commands := map[string]func(){"runloop": func() { os.Exit(Main(os.Args)) }}

@@ -38,7 +38,7 @@ func (o *IO) newRunView(progress string) (*runView, error) {
 	case progressAuto, progressText:
 		switch {
 		case o.live():
-			v.inline = tui.NewInline(o.Stdout, v.style)
+			v.inline = tui.NewInline(o.Stdout, o.style)
 		case progress == progressAuto:
 			v.mode = progressJSON
 		default:
@@ -49,12 +49,6 @@ func (o *IO) newRunView(progress string) (*runView, error) {
 		return nil, usageErrorf("--progress %q: auto, text, plain, json or none", progress)
 	}
 	return v, nil
-}
-
-func (v *runView) style() tui.Style {
-	return tui.Style{
-		Width: v.io.width(v.io.Stdout, 0), Colour: v.io.colour(v.io.Stdout), Sanitize: printable,
-	}
 }
 
 // event takes one event in. The engine calls it for one after the other.
@@ -88,7 +82,7 @@ func (v *runView) plain(ev *tui.Event) error {
 	if err := v.run.Apply(ev); err != nil || ev.Kind == "run.finished" {
 		return err // the summary follows
 	}
-	return plainEvent(v.io.Stdout, &v.run, ev, v.style())
+	return plainEvent(v.io.Stdout, &v.run, ev, v.io.style())
 }
 
 // pause gives the terminal to f.

@@ -80,17 +80,21 @@ func (v *Inline) Close() *Run {
 	<-v.ended
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	v.draw()
+	style := v.style()
+	style.Height = 0 // nothing has to come back to the first line
+	v.drawAs(style)
 	return v.run
 }
 
-func (v *Inline) draw() {
+func (v *Inline) draw() { v.drawAs(v.style()) }
+
+func (v *Inline) drawAs(style Style) {
 	if v.paused || v.run.Opening == "" {
 		return
 	}
 	var b bytes.Buffer
 	v.up(&b)
-	lines := Render(v.run, v.now(), v.style())
+	lines := Render(v.run, v.now(), style)
 	for _, l := range lines {
 		fmt.Fprintf(&b, "\r\x1b[K%s\n", l)
 	}

@@ -2,6 +2,7 @@ package tui
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -13,6 +14,7 @@ type Sanitizer func(string) string
 // Style is how lines look.
 type Style struct {
 	Width    int // columns; lines are cut to it
+	Height   int // rows, of which a live view leaves the last to the cursor; 0: any number
 	Colour   bool
 	ASCII    bool // no glyphs beyond ASCII
 	Sanitize Sanitizer
@@ -27,31 +29,61 @@ var colours = map[string]string{
 	"running": "36", "ok": "32", "error": "31", "cancelled": "33", "skipped": "2", "waiting": "2",
 }
 
-// Render makes the lines of a run: a header and a line for each node.
+// Render makes the lines of a run: a header and a line for each node. Of more
+// nodes than fit the height those around the first that runs are shown.
 func Render(r *Run, now time.Time, s Style) []string {
 	lines := []string{s.cut(s.header(r, now))}
-	for _, n := range r.Nodes {
-		lines = append(lines, RenderNode(r, n, now, s))
-	}
+	var below []string
 	if r.Waiting != "" && r.Status == "" {
-		lines = append(lines, s.cut("? "+s.Sanitize(r.Waiting)))
+		below = []string{s.cut("? " + s.Sanitize(r.Waiting))}
 	}
-	return lines
+	from, to := s.window(r, len(lines)+len(below)+1)
+	wide := widest(r)
+	for _, n := range r.Nodes[from:to] {
+		lines = append(lines, s.node(n, wide, now))
+	}
+	if shown := to - from; shown < len(r.Nodes) {
+		lines = append(lines, s.cut(fmt.Sprintf("  … %d of %d nodes, %d ended", shown, len(r.Nodes), r.ended())))
+	}
+	return append(lines, below...)
 }
 
 // RenderNode makes the line of one node of a run.
-func RenderNode(r *Run, n *Node, now time.Time, s Style) string {
-	wide := 0
-	for _, other := range r.Nodes {
-		wide = max(wide, utf8.RuneCountInString(other.ID))
+func RenderNode(r *Run, n *Node, now time.Time, s Style) string { return s.node(n, widest(r), now) }
+
+// window is which nodes of a run are shown where so many other lines are.
+func (s Style) window(r *Run, others int) (from, to int) {
+	room := s.Height - others
+	if s.Height <= 0 || len(r.Nodes) <= room {
+		return 0, len(r.Nodes)
 	}
-	return s.node(n, wide, now)
+	room = max(room-1, 0) // one line counts those that are not shown
+	first := slices.IndexFunc(r.Nodes, func(n *Node) bool { return n.Status == "running" })
+	if first < 0 {
+		first = slices.IndexFunc(r.Nodes, func(n *Node) bool { return n.Status == "waiting" })
+	}
+	if first < 0 {
+		first = len(r.Nodes)
+	}
+	from = max(0, min(first-1, len(r.Nodes)-room))
+	return from, from + room
+}
+
+// widest is how wide the names of a run's nodes are, in characters.
+func widest(r *Run) (wide int) {
+	for _, n := range r.Nodes {
+		wide = max(wide, utf8.RuneCountInString(n.ID))
+	}
+	return wide
 }
 
 func (s Style) header(r *Run, now time.Time) string {
 	state, took := "running", now.Sub(r.Started)
-	if r.Status != "" {
+	switch {
+	case r.Status != "":
 		state, took = r.Status, r.Duration
+	case r.Paused:
+		state = "paused"
 	}
 	return fmt.Sprintf("%s  %s  %s", s.Sanitize(r.Opening), s.Sanitize(state), Seconds(took))
 }

@@ -47,6 +47,7 @@ type Run struct {
 	Duration time.Duration `json:"duration_ns"`
 	Nodes    []*Node       `json:"nodes"`             // in the order of the file
 	Waiting  string        `json:"waiting,omitempty"` // the action that waits for a person
+	Paused   bool          `json:"paused,omitempty"`  // no other node starts
 
 	byID map[string]*Node
 }
@@ -84,6 +85,10 @@ func (r *Run) Apply(e *Event) error {
 	case "run.finished":
 		r.Status, r.Message = m.Status, e.Message
 		r.Duration = time.Duration(m.DurationMS) * time.Millisecond
+	case "run.paused":
+		r.Paused = true
+	case "run.resumed":
+		r.Paused = false
 	case "action.requested":
 		r.Waiting = m.Summary
 	case "action.decided":
@@ -124,6 +129,16 @@ func (n *Node) apply(kind, message string, m *meta, at time.Time) {
 			n.Detail = message
 		}
 	}
+}
+
+// ended is how many nodes have ended.
+func (r *Run) ended() (n int) {
+	for _, node := range r.Nodes {
+		if node.Status != "running" && node.Status != "waiting" {
+			n++
+		}
+	}
+	return n
 }
 
 // Ended is the node that an event which was applied says has ended, or nil.

@@ -133,6 +133,7 @@ type screen struct {
 	mu    sync.Mutex
 	lines []string
 	row   int
+	rows  int // 0: any number; what is further up cannot be reached
 	err   string
 }
 
@@ -167,7 +168,7 @@ func (s *screen) control(n, what string) {
 	switch what {
 	case "A":
 		up, _ := strconv.Atoi(n)
-		if s.row -= up; s.row < 0 {
+		if s.row -= up; s.row < 0 || s.rows > 0 && up >= s.rows {
 			s.err = "the cursor left the top"
 		}
 	case "K":
@@ -207,6 +208,54 @@ func TestInline(t *testing.T) {
 	want := "asked\n" + strings.Join(Render(run, time.Now(), Style{Width: 60, Sanitize: visible}), "\n")
 	if got := s.String(); got != want || s.err != "" {
 		t.Errorf("%s\ngot\n%s\nwant\n%s", s.err, got, want)
+	}
+}
+
+// TestInlineTallerThanTheScreen: a run of more nodes than the terminal has rows
+// stays within them while it goes on, shows what runs, and is shown whole at its
+// end.
+func TestInlineTallerThanTheScreen(t *testing.T) {
+	const nodes, rows = 40, 8
+	s := &screen{rows: rows}
+	style := Style{Width: 60, Height: rows, Sanitize: visible}
+	v := NewInline(s, func() Style { return style })
+	apply := func(kind, meta string) {
+		t.Helper()
+		if err := v.Apply(&Event{Kind: kind, Meta: []byte(meta)}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var names []string
+	for i := range nodes {
+		names = append(names, fmt.Sprintf("%q", fmt.Sprintf("n%02d", i)))
+	}
+	apply("run.started", `{"opening_name":"tall","nodes":[`+strings.Join(names, ",")+`]}`)
+	for i, name := range names {
+		apply("node.started", `{"node":`+name+`}`)
+		v.Pause(func() {}) // draws
+		if got := s.String(); strings.Count(got, "\n") >= rows || !strings.Contains(got, "running   n"+fmt.Sprintf("%02d", i)) ||
+			!strings.Contains(got, fmt.Sprintf("of 40 nodes, %d ended", i)) {
+			t.Fatalf("with node %d running:\n%s", i, got)
+		}
+		apply("node.finished", `{"node":`+name+`,"status":"ok"}`)
+	}
+	v.Close()
+	if got := s.String(); strings.Count(got, "\n") != nodes || s.err != "" {
+		t.Errorf("%s\n%s", s.err, got)
+	}
+}
+
+func TestPausedIsShown(t *testing.T) {
+	var run Run
+	for kind, want := range map[string]string{"run.paused": "tall  paused", "run.resumed": "tall  running"} {
+		for _, k := range []string{"run.started", kind} {
+			if err := run.Apply(&Event{Kind: k, Meta: []byte(`{"opening_name":"tall"}`)}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if got := Render(&run, time.Now(), Style{Sanitize: visible})[0]; !strings.HasPrefix(got, want) {
+			t.Errorf("%s: %q", kind, got)
+		}
 	}
 }
 

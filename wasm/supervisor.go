@@ -2,6 +2,7 @@ package wasm
 
 import (
 	"context"
+	"errors"
 	"sync"
 	"time"
 )
@@ -237,7 +238,7 @@ func (h *Host) StartAgent(ctx context.Context, ref string) error {
 func (h *Host) StopAgent(ctx context.Context, ref string) (bool, error) {
 	r := h.residents.get(ref)
 	if r == nil {
-		return false, nil
+		return false, h.known(ref)
 	}
 	r.end()
 	select {
@@ -248,10 +249,25 @@ func (h *Host) StopAgent(ctx context.Context, ref string) (bool, error) {
 	}
 }
 
+// known is an error for a name that no agent has.
+func (h *Host) known(ref string) error {
+	_, err := h.cfg.Catalog.Bundle(ref)
+	var e *Error
+	if errors.As(err, &e) && e.Code == CodeUnknownAgent {
+		return err
+	}
+	return nil
+}
+
 // ReleaseAgent takes an agent out of quarantine and forgets its crashes. It
 // reports whether it was in.
 func (h *Host) ReleaseAgent(ref string) (bool, error) {
 	was, err := h.breaker.quarantine.Release(ref)
+	if err == nil && !was {
+		if err := h.known(ref); err != nil {
+			return false, err
+		}
+	}
 	if _, digest := h.counters.get(ref).bundle(); err == nil {
 		h.breaker.well(ref, digest)
 	}
