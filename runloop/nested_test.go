@@ -42,7 +42,7 @@ func TestNestedInDaemon(t *testing.T) {
 		}
 		term.expect("mail/it/send")
 	}
-	if out := h.rlp("runs", "list"); strings.Count(out, "compose_email") != 2 || strings.Count(out, "outer") != 2 {
+	if out := h.rlp("runs", "list"); strings.Count(out, "\tcompose_email\t") != 2 || strings.Count(out, "\touter\t") != 2 {
 		t.Errorf("the runs are\n%s", out)
 	}
 }

@@ -40,10 +40,13 @@ func TestScripts(t *testing.T) {
 			return os.Mkdir(filepath.Join(env.WorkDir, "home"), 0o755)
 		},
 		Condition: func(name string) (bool, error) {
-			if name != "rusttarget" {
-				return false, fmt.Errorf("unknown condition %q", name)
+			switch name {
+			case "rust": // one that rustup only stands in for may have no toolchain
+				return exec.Command("rustc", "--version").Run() == nil, nil
+			case "rusttarget":
+				return hasRustTarget(), nil
 			}
-			return hasRustTarget(), nil
+			return false, fmt.Errorf("unknown condition %q", name)
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"events": cmdEvents, "bundle": cmdBundle, "crew": cmdCrew, "pick": cmdPick, "stays": cmdStays,
