@@ -355,7 +355,7 @@ func (r *rig) cancelled(early bool) *rmp.AgentResponse {
 }
 
 func (r *rig) waitFor(done func() bool) {
-	for range 1000 {
+	for range 20_000 {
 		r.host.mu.Lock()
 		ok := done()
 		r.host.mu.Unlock()

@@ -154,3 +154,15 @@ func compilePlain(module []byte) (err error) {
 	}
 	return compiled.Close(ctx)
 }
+
+// ownPeak is the most memory that this process ever had, in bytes. A child
+// begins with it on its account: the kernel carries the high-water mark of the
+// memory a process had before execve over to its usage (getrusage(2)).
+func ownPeak(t testing.TB) int64 {
+	t.Helper()
+	var usage unix.Rusage
+	if err := unix.Getrusage(unix.RUSAGE_SELF, &usage); err != nil {
+		t.Fatal(err)
+	}
+	return usage.Maxrss << 10
+}
