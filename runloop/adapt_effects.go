@@ -46,7 +46,7 @@ func (j effectJournal) Begin(ctx context.Context, c wasm.Caller, e wasm.Effect) 
 	case err != nil:
 		return wasm.Begun{}, err
 	case n == 0, last.Answer != nil && last.Answer.Err != nil && last.Answer.Err.Retryable:
-		return wasm.Begun{}, j.append(ctx, "effect.begun", c, e, n, nil)
+		return wasm.Begun{}, j.append(ctx, c, e, effectStep{seq: n})
 	case last.Answer == nil:
 		return wasm.Begun{InDoubt: true}, nil
 	}
@@ -69,7 +69,7 @@ func (j effectJournal) Done(ctx context.Context, c wasm.Caller, e wasm.Effect, a
 			return err
 		}
 	}
-	return j.append(ctx, "effect.done", c, e, n, a)
+	return j.append(ctx, c, e, effectStep{n, a})
 }
 
 // last finds the newest event about an action, and how many there are.
@@ -90,11 +90,24 @@ func (j effectJournal) last(ctx context.Context, trace, key string) (last effect
 	return last, n, err
 }
 
-func (j effectJournal) append(ctx context.Context, kind string, c wasm.Caller, e wasm.Effect, seq int, answer *effectAnswer) error {
-	d, err := pog.NewDelta(kind, effectRecord{
+// effectStep is what became of an action: it was begun, or has an answer.
+type effectStep struct {
+	seq    int // of the events of its key
+	answer *effectAnswer
+}
+
+func (s effectStep) kind() string {
+	if s.answer == nil {
+		return "effect.begun"
+	}
+	return "effect.done"
+}
+
+func (j effectJournal) append(ctx context.Context, c wasm.Caller, e wasm.Effect, s effectStep) error {
+	d, err := pog.NewDelta(s.kind(), effectRecord{
 		TraceID: c.TraceID, Node: c.Node, Agent: c.Agent, Attempt: c.Attempt, Key: e.Key, Op: e.Op,
 		Target: cutText(e.Target, effectTargetMax), ArgsHash: e.ArgsHash, Idempotent: e.Idempotent,
-		Seq: seq, Answer: answer,
+		Seq: s.seq, Answer: s.answer,
 	})
 	if err != nil {
 		return err

@@ -5,6 +5,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -14,6 +15,9 @@ import (
 type pool struct {
 	ready chan *instance
 	all   *pools
+	// coming are the instances that are being made: they count as ready, or
+	// attempts that come at a time would each have one made.
+	coming atomic.Int32
 
 	mu   sync.Mutex
 	used time.Time
@@ -86,11 +90,14 @@ func (m *Module) takePooled(g *guest) *instance {
 
 // keepReady fills the pool again in the background.
 func (m *Module) keepReady(p *pool, g *guest) {
-	if len(p.ready) >= m.owner.cfg.KeepReady || !m.owner.startFilling() {
+	coming := int(p.coming.Add(1))
+	if coming+len(p.ready) > m.owner.cfg.KeepReady || !m.owner.startFilling() {
+		p.coming.Add(-1)
 		return
 	}
 	go func() {
 		defer m.owner.filling.Done()
+		defer p.coming.Add(-1)
 		m.fill(context.Background(), p, g)
 	}()
 }

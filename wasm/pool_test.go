@@ -34,7 +34,7 @@ func TestPooledInstanceServesOnce(t *testing.T) {
 		}
 	}
 	eventually(t, func() bool { return rt.pools.waiting.Load() > 0 })
-	if n := rt.pools.waiting.Load(); n > 8 { // those that were on their way count too
+	if n := int(rt.pools.waiting.Load()); n > rt.cfg.KeepReady {
 		t.Errorf("%d instances wait", n)
 	}
 }
@@ -85,7 +85,7 @@ func TestPoolsAreBounded(t *testing.T) {
 	for i := range 8 {
 		g := &guest{args: []string{fmt.Sprintf("a%d", i)}, memory: 64 << 20}
 		m.fill(context.Background(), m.pool(g), g)
-		if n := rt.pools.waiting.Load(); n > 8 { // those that were on their way count too
+		if n := int(rt.pools.waiting.Load()); n > rt.pools.most {
 			t.Fatalf("%d instances wait", n)
 		}
 	}
