@@ -112,7 +112,7 @@ func (p *printer) exprs(key string, exprs []Expr) {
 
 // flow writes canonical JSON as YAML on one line: keys and strings that need no
 // quotes have none.
-func flow(raw json.RawMessage) string { return string(appendFlow(nil, mustTree(raw))) }
+func flow(raw json.RawMessage) string { return string(flowStyle.append(nil, mustTree(raw))) }
 
 // mustTree reads JSON of our own.
 func mustTree(raw json.RawMessage) *tree {
@@ -150,18 +150,24 @@ func (r *Retry) brief() json.RawMessage {
 	return raw
 }
 
-// appendFlow is flow for a tree.
-func appendFlow(dst []byte, t *tree) []byte {
+// oneLine is how a form of the language writes a value on one line.
+type oneLine struct{ text, key func(string) string }
+
+// flowStyle is that of YAML.
+var flowStyle = oneLine{flowString, flowString}
+
+// append writes a value.
+func (f oneLine) append(dst []byte, t *tree) []byte {
 	switch t.kind {
 	case kindString:
-		return append(dst, flowString(t.text)...)
+		return append(dst, f.text(t.text)...)
 	case kindList:
 		dst = append(dst, '[')
 		for i, item := range t.items {
 			if i > 0 {
 				dst = append(dst, ", "...)
 			}
-			dst = appendFlow(dst, item)
+			dst = f.append(dst, item)
 		}
 		return append(dst, ']')
 	case kindMap:
@@ -170,8 +176,8 @@ func appendFlow(dst []byte, t *tree) []byte {
 			if i > 0 {
 				dst = append(dst, ", "...)
 			}
-			dst = append(dst, flowString(p.key)+": "...)
-			dst = appendFlow(dst, p.val)
+			dst = append(dst, f.key(p.key)+": "...)
+			dst = f.append(dst, p.val)
 		}
 		return append(dst, '}')
 	}
@@ -204,31 +210,30 @@ func isPlain(s string) bool {
 // quoteYAML writes s in double quotes (YAML 1.2, section 7.3.1), with escapes
 // for everything that is not seen.
 func quoteYAML(s string) string {
-	var b strings.Builder
-	b.WriteByte('"')
-	for _, r := range s {
+	return quoted(s, func(r rune) string {
 		switch {
-		case r == '"' || r == '\\':
-			b.WriteString(`\` + string(r))
-		case r == '\n':
-			b.WriteString(`\n`)
-		case strconv.IsPrint(r):
-			b.WriteRune(r)
 		case r < 0x100:
-			fmt.Fprintf(&b, `\x%02x`, r)
+			return fmt.Sprintf(`\x%02x`, r)
 		case r < 0x10000:
-			fmt.Fprintf(&b, `\u%04x`, r)
-		default:
-			fmt.Fprintf(&b, `\U%08x`, r)
+			return fmt.Sprintf(`\u%04x`, r)
 		}
-	}
-	b.WriteByte('"')
-	return b.String()
+		return fmt.Sprintf(`\U%08x`, r)
+	})
 }
 
 // quoteJSON writes s in double quotes as JSON does, with escapes for everything
 // that is not seen.
 func quoteJSON(s string) string {
+	return quoted(s, func(r rune) (out string) {
+		for _, unit := range utf16.AppendRune(nil, r) {
+			out += fmt.Sprintf(`\u%04x`, unit)
+		}
+		return out
+	})
+}
+
+// quoted writes s in double quotes; escape is for what is not seen.
+func quoted(s string, escape func(rune) string) string {
 	var b strings.Builder
 	b.WriteByte('"')
 	for _, r := range s {
@@ -240,9 +245,7 @@ func quoteJSON(s string) string {
 		case strconv.IsPrint(r):
 			b.WriteRune(r)
 		default:
-			for _, unit := range utf16.AppendRune(nil, r) {
-				fmt.Fprintf(&b, `\u%04x`, unit)
-			}
+			b.WriteString(escape(r))
 		}
 	}
 	b.WriteByte('"')

@@ -136,51 +136,27 @@ func braceWith(with json.RawMessage) []string {
 	rest := &tree{kind: kindMap}
 	for _, e := range mustTree(with).pairs {
 		if isName(e.key) && !arguments[e.key] {
-			args = append(args, e.key+"="+string(appendBrace(nil, e.val)))
+			args = append(args, e.key+"="+string(braceStyle.append(nil, e.val)))
 		} else {
 			rest.pairs = append(rest.pairs, e)
 		}
 	}
 	if len(rest.pairs) > 0 {
-		args = append(args, "with="+string(appendBrace(nil, rest)))
+		args = append(args, "with="+string(braceStyle.append(nil, rest)))
 	}
 	return args
 }
 
 // braceJSON writes a JSON value as the brace form has it, on one line.
-func braceJSON(raw json.RawMessage) string { return string(appendBrace(nil, mustTree(raw))) }
+func braceJSON(raw json.RawMessage) string { return string(braceStyle.append(nil, mustTree(raw))) }
 
-// appendBrace writes a value.
-func appendBrace(dst []byte, t *tree) []byte {
-	switch t.kind {
-	case kindString:
-		return append(dst, quoteJSON(t.text)...)
-	case kindList:
-		dst = append(dst, '[')
-		for i, item := range t.items {
-			if i > 0 {
-				dst = append(dst, ", "...)
-			}
-			dst = appendBrace(dst, item)
-		}
-		return append(dst, ']')
-	case kindMap:
-		dst = append(dst, '{')
-		for i, p := range t.pairs {
-			if i > 0 {
-				dst = append(dst, ", "...)
-			}
-			key := p.key
-			if !isName(key) {
-				key = quoteJSON(key)
-			}
-			dst = append(dst, key+": "...)
-			dst = appendBrace(dst, p.val)
-		}
-		return append(dst, '}')
+// braceStyle is how the brace form writes a value on one line.
+var braceStyle = oneLine{quoteJSON, func(key string) string {
+	if isName(key) {
+		return key
 	}
-	return t.appendJSON(dst)
-}
+	return quoteJSON(key)
+}}
 
 // isName reports whether s can be a key without quotes.
 func isName(s string) bool { return s != "" && isLetter(s[0]) && isSegment(s) }
