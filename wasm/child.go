@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"runtime"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -50,6 +51,7 @@ type child struct {
 	done chan struct{}
 	// state is how it ended, once done is closed.
 	state *os.ProcessState
+	peak  atomic.Int64 // of its memory, seen before it was killed
 }
 
 // startChild starts this program under another name, confined to what jail
@@ -110,7 +112,14 @@ func (c *child) own(name string, jail *jail, files []*os.File, started chan<- er
 }
 
 // kill ends the child at once. It may be called at any time and again.
-func (c *child) kill() { _ = c.proc.Kill() } // that it has ended already is fine
+func (c *child) kill() {
+	if !isClosed(c.done) {
+		if peak := peakMemory(c.proc.Pid); peak > 0 {
+			c.peak.Store(peak)
+		}
+	}
+	_ = c.proc.Kill() // that it has ended already is fine
+}
 
 // close ends the child and returns when nothing is left of it.
 func (c *child) close() {
@@ -121,13 +130,9 @@ func (c *child) close() {
 }
 
 // used is the processor time of the child and its memory at its largest, in
-// bytes, once it is done.
+// bytes or 0 if that is not known, once it is done.
 func (c *child) used() (cpu time.Duration, resident int64) {
-	usage, ok := c.state.SysUsage().(*syscall.Rusage)
-	if !ok {
-		return 0, 0
-	}
-	return c.state.UserTime() + c.state.SystemTime(), usage.Maxrss << 10
+	return c.state.UserTime() + c.state.SystemTime(), peakOf(c.state, c.peak.Load())
 }
 
 // death says how a child ended that was not meant to. Its own last words are

@@ -9,7 +9,6 @@ import (
 	"os"
 	"os/exec"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
@@ -67,13 +66,12 @@ func (c *compileChild) close() {
 	if c.cmd == nil {
 		return
 	}
+	seen := peakMemory(c.cmd.Process.Pid)
 	_ = c.in.Close()
 	_ = c.cmd.Process.Kill()
 	_ = c.cmd.Wait()
-	if usage, ok := c.cmd.ProcessState.SysUsage().(*syscall.Rusage); ok {
-		c.rss = usage.Maxrss << 10
-		c.cpu = c.cmd.ProcessState.UserTime() + c.cmd.ProcessState.SystemTime()
-	}
+	c.rss = peakOf(c.cmd.ProcessState, seen)
+	c.cpu = c.cmd.ProcessState.UserTime() + c.cmd.ProcessState.SystemTime()
 	c.cmd = nil
 }
 
@@ -153,16 +151,4 @@ func compilePlain(module []byte) (err error) {
 		return err
 	}
 	return compiled.Close(ctx)
-}
-
-// ownPeak is the most memory that this process ever had, in bytes. A child
-// begins with it on its account: the kernel carries the high-water mark of the
-// memory a process had before execve over to its usage (getrusage(2)).
-func ownPeak(t testing.TB) int64 {
-	t.Helper()
-	var usage unix.Rusage
-	if err := unix.Getrusage(unix.RUSAGE_SELF, &usage); err != nil {
-		t.Fatal(err)
-	}
-	return usage.Maxrss << 10
 }

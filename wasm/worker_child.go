@@ -88,6 +88,7 @@ func workerMain() int {
 	if err := w.conn.sendJSON(msgEnd, w.run(&job)); err != nil {
 		return 1
 	}
+	_, _, _ = w.conn.recv() // the parent looks at what this process took, and ends it
 	return 0
 }
 
