@@ -2,6 +2,7 @@ package runloop
 
 import (
 	"errors"
+	"fmt"
 	"io/fs"
 	"math"
 	"os"
@@ -82,7 +83,23 @@ func (s configSource) load() (*Loaded, error) {
 	if err := l.check(s.system); err != nil {
 		return nil, err
 	}
+	l.warnOfIdleKeys()
 	return l, l.resolvePaths(s.home)
+}
+
+// warnOfIdleKeys tells who gives another value to a key that this version knows
+// and does nothing with: it must not look as if it did.
+func (l *Loaded) warnOfIdleKeys() {
+	usual := map[string]any{}
+	flatten("", defaultConfig(), func(key string, value any) { usual[key] = value })
+	for _, key := range []string{
+		"observability.traces.enabled", "observability.traces.otlp_endpoint", "observability.traces.sampling",
+		"security.secrets.provider", "ui.theme", "runtime.base", "runtime.agent_container",
+	} {
+		if l.merged.Get(key) != usual[key] {
+			l.Warnings = append(l.Warnings, fmt.Sprintf("config: %s (from %s) has no effect in this version", key, l.Origin[key]))
+		}
+	}
 }
 
 // unusedNote says why a file was not read.

@@ -55,3 +55,19 @@ func (p *places) makeWork() error {
 	}
 	return nil
 }
+
+// guarded are the program's own directories and files, wherever the
+// configuration puts them: no agent is given one of them (spec/03 "Loading and
+// isolation").
+func (p *places) guarded(cfg *Loaded) []string {
+	out := []string{p.work, p.pog, p.cache, cfg.Security.Secrets.Root, socketPath(cfg)}
+	for _, layer := range cfg.Layers {
+		if filepath.IsAbs(layer.Name) {
+			out = append(out, layer.Name)
+		}
+	}
+	if cfg.Logging.File != "" {
+		out = append(out, cfg.Logging.File)
+	}
+	return out
+}

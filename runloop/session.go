@@ -175,7 +175,7 @@ func (s *session) serve(ctx context.Context, opt sessionOptions) error {
 		Policy: s.policy(opt.grants...), Services: services, Warn: s.warn, ReplayCaps: opt.replayCaps,
 		Isolation: s.cfg.isolation(), Residents: residentConfig(s.cfg), Breaker: breakerConfig(s.cfg),
 		Quarantine: s.io.quarantine(s.cfg),
-		Guarded:    []string{s.places.work, s.places.pog, s.places.cache},
+		Guarded:    s.places.guarded(s.cfg),
 	})
 	if err != nil {
 		return err

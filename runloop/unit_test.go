@@ -241,3 +241,15 @@ func TestPolicyTightensDefaults(t *testing.T) {
 		t.Errorf("%+v, unsigned %v", b, l.Security.AllowUnsignedAgents)
 	}
 }
+
+func TestKeysWithoutEffectAreNamed(t *testing.T) {
+	l, err := configSource{home: t.TempDir(), system: "/none", environ: []string{
+		"RUNLOOP__OBSERVABILITY__TRACES__ENABLED=true", "RUNLOOP__RUNTIME__MAX_PARALLEL=2", "RUNLOOP__UI__THEME=mono",
+	}}.load()
+	if err != nil || len(l.Warnings) != 1 || !strings.Contains(l.Warnings[0], "observability.traces.enabled") {
+		t.Errorf("%q, %v", l.Warnings, err)
+	}
+	if l, err = (configSource{home: t.TempDir(), system: "/none"}).load(); err != nil || len(l.Warnings) != 0 {
+		t.Errorf("nothing is set: %q, %v", l.Warnings, err)
+	}
+}

@@ -84,7 +84,7 @@ func wasiCommand(c *cli.Context, io *IO) error {
 		CacheDir: p.cache, Max: prog.Limits, Files: wasm.FileLimits{Written: int64(c.Int("write")) << 20},
 		Warn: func(err error) { io.warnf("%v", err) },
 	})
-	prog.Guarded = []string{p.work, p.pog, p.cache}
+	prog.Guarded = p.guarded(cfg)
 	began := time.Now()
 	ctx, interrupted, stop := cancelOnInterrupt(c.Context, io)
 	defer stop()
