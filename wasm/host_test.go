@@ -333,7 +333,11 @@ func TestDeadlineAndCancel(t *testing.T) {
 // once its guest runs.
 func (r *rig) cancelled(early bool) *rmp.AgentResponse {
 	r.t.Helper()
-	req := r.request("probe", `{"Do":"busy"}`, nil)
+	// An attempt of its own: the one before may not be forgotten yet when its
+	// response is here, and would be what the cancel stops.
+	req := r.request("probe", `{"Do":"busy"}`, func(q *rmp.AgentRequest) {
+		q.Node = fmt.Sprintf("cancelled-early-%v", early)
+	})
 	cancel := func() {
 		c := &rmp.Cancel{Op: rmp.OpCancel, TraceID: req.TraceID, Node: req.Node, Attempt: req.Attempt}
 		if err := r.engine.Send(context.Background(), &rmp.Message{
