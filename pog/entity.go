@@ -8,7 +8,7 @@ import (
 
 // entity is a parsed name of something in the graph.
 type entity struct {
-	kind string // contact, artifact, note, trace, action or event
+	kind string // contact, artifact, note, trace, action, effect or event
 	id   string
 }
 
@@ -18,7 +18,7 @@ func (e entity) key() string { return e.kind + ":" + e.id }
 const maxEntity = 512
 
 // parseEntity reads contact:<key>, artifact:<id>, note:<id>, run:<trace>,
-// trace:<uuid>, action:<id>, event:<id> or a bare event number.
+// trace:<uuid>, action:<id>, effect:<key>, event:<id> or a bare event number.
 func parseEntity(s string) (entity, error) {
 	s = strings.TrimSpace(s)
 	if len(s) > maxEntity {
@@ -30,10 +30,10 @@ func parseEntity(s string) (entity, error) {
 	kind, id, ok := strings.Cut(s, ":")
 	if !ok || id == "" {
 		return entity{}, fmt.Errorf("%w: %.80q names no entity; want contact:, artifact:, note:, "+
-			"run:, trace:, action: or event: and an id, or a number", ErrQuery, s)
+			"run:, trace:, action:, effect: or event: and an id, or a number", ErrQuery, s)
 	}
 	switch kind {
-	case "contact", "artifact", "note", "action":
+	case "contact", "artifact", "note", "action", "effect":
 		return entity{kind, id}, nil
 	case "run", "trace":
 		return entity{"trace", normalizeTrace(id)}, nil

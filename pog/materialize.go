@@ -54,7 +54,7 @@ func (m *materializer) start() {
 
 // viewsVersion counts changes of the views' tables or of what is derived
 // into them. Older views are not migrated but made again.
-const viewsVersion = 2
+const viewsVersion = 3
 
 // viewsDatabase describes pog.sqlite. A lost commit of the views costs
 // nothing, the ledger has it: NORMAL spares them the fsync.

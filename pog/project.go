@@ -289,3 +289,13 @@ func projectAction(p *projection, r *record) error {
 	}
 	return p.history(r, "action:"+e.ActionID)
 }
+
+// projectEffect makes all that is known of one action in the world found by its
+// key: it is asked for before each.
+func projectEffect(p *projection, r *record) error {
+	var e struct{ Key string }
+	if json.Unmarshal(r.Payload, &e) != nil || e.Key == "" {
+		return nil
+	}
+	return p.history(r, "effect:"+e.Key)
+}

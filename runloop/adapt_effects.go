@@ -41,7 +41,7 @@ const effectTargetMax = 1000
 
 // Begin implements wasm.Effects.
 func (j effectJournal) Begin(ctx context.Context, c wasm.Caller, e wasm.Effect) (wasm.Begun, error) {
-	last, n, err := j.last(ctx, c.TraceID, e.Key)
+	last, n, err := j.last(ctx, e.Key)
 	switch {
 	case err != nil:
 		return wasm.Begun{}, err
@@ -59,7 +59,7 @@ func (j effectJournal) Begin(ctx context.Context, c wasm.Caller, e wasm.Effect) 
 
 // Done implements wasm.Effects.
 func (j effectJournal) Done(ctx context.Context, c wasm.Caller, e wasm.Effect, answer rmp.Hostcall) error {
-	_, n, err := j.last(ctx, c.TraceID, e.Key)
+	_, n, err := j.last(ctx, e.Key)
 	if err != nil {
 		return err
 	}
@@ -72,22 +72,17 @@ func (j effectJournal) Done(ctx context.Context, c wasm.Caller, e wasm.Effect, a
 	return j.append(ctx, c, e, effectStep{n, a})
 }
 
-// last finds the newest event about an action, and how many there are.
-func (j effectJournal) last(ctx context.Context, trace, key string) (last effectRecord, n int, err error) {
+// last finds the newest event about an action, and how many there are. It asks
+// for the action, not for the run: a run may have thousands.
+func (j effectJournal) last(ctx context.Context, key string) (last effectRecord, n int, err error) {
 	events, err := j.store.Events(ctx, pog.AllReader(), pog.Filter{
-		Entity: trace, Kinds: []string{"effect.begun", "effect.done"},
+		Entity: "effect:" + key, Kinds: []string{"effect.begun", "effect.done"}, Newest: true, Limit: 1,
 	})
-	for _, ev := range events {
-		var rec effectRecord
-		if err := json.Unmarshal(ev.Payload, &rec); err != nil {
-			return last, n, err
-		}
-		if rec.Key == key {
-			last = rec
-			n++
-		}
+	if err != nil || len(events) == 0 {
+		return last, 0, err
 	}
-	return last, n, err
+	err = json.Unmarshal(events[0].Payload, &last)
+	return last, last.Seq + 1, err
 }
 
 // effectStep is what became of an action: it was begun, or has an answer.
