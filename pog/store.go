@@ -90,6 +90,12 @@ func Open(ctx context.Context, opts Options) (*Store, error) {
 	return s, nil
 }
 
+// LedgerPath is the file that the ledger of a store with these options is in.
+func (o Options) LedgerPath() (string, error) {
+	o, err := o.paths()
+	return o.EventsDB, err
+}
+
 // paths fills in where the files are, and makes nothing.
 func (o Options) paths() (Options, error) {
 	if o.Dir == "" {

@@ -13,7 +13,6 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"github.com/runloop-os/runloop/bus"
-	"github.com/runloop-os/runloop/pog"
 	"github.com/runloop-os/runloop/rmp"
 )
 
@@ -29,18 +28,18 @@ func cmdRuns(io *IO) *cli.Command {
 			{
 				Name: "list", Usage: "the latest runs",
 				Flags: []cli.Flag{
-					jsonFlag(),
+					jsonFlag(), ownLedgerFlag(),
 					&cli.StringFlag{Name: "state", Usage: "only runs in `STATE`: " + strings.Join(runStates, ", ")},
 					&cli.IntFlag{Name: "n", Value: 20, Usage: "at most `N`"},
 				},
 				Action: func(c *cli.Context) error {
-					return runsList(c.Context, io, c.String("state"), c.Int("n"), c.Bool("json"))
+					return runsList(c, io, c.String("state"), c.Int("n"))
 				},
 			},
 			{
-				Name: "show", Usage: "the nodes of a run", ArgsUsage: "TRACE", Flags: []cli.Flag{jsonFlag()},
+				Name: "show", Usage: "the nodes of a run", ArgsUsage: "TRACE", Flags: []cli.Flag{jsonFlag(), ownLedgerFlag()},
 				Action: withTrace(func(c *cli.Context, id uuid.UUID) error {
-					return runsShow(c.Context, io, id, c.Bool("json"))
+					return runsShow(c, io, id)
 				}),
 			},
 			{
@@ -88,17 +87,17 @@ func withTrace(f func(c *cli.Context, id uuid.UUID) error) cli.ActionFunc {
 // runStates are the states that a run can be in.
 var runStates = []string{"running", "paused", "ok", "error", "cancelled", "timeout"}
 
-// runsList reads the knowledge base, which has the runs of all processes.
-func runsList(ctx context.Context, io *IO, state string, n int, asJSON bool) error {
+// runsList shows the latest runs, of all processes that have the ledger.
+func runsList(c *cli.Context, io *IO, state string, n int) error {
 	if state != "" && !slices.Contains(runStates, state) {
 		return usageErrorf("--state %q%s: one of %s", state, didYouMean(state, runStates), strings.Join(runStates, ", "))
 	}
-	return io.withStore(ctx, func(store *pog.Store) error {
-		runs, err := listRuns(ctx, store, state, n)
+	return io.withRuns(c.Context, c.Bool("local"), func(from runsReader) error {
+		runs, err := from.list(c.Context, state, n)
 		if err != nil {
 			return err
 		}
-		if asJSON {
+		if c.Bool("json") {
 			return printJSON(io.Stdout, runs)
 		}
 		t := &table{head: []string{"TRACE", "OPENING", "STATE", "STARTED", "TOOK", "WHY"}}
@@ -122,16 +121,13 @@ func reason(recorded string) string {
 	return e.Code + ": " + e.Message
 }
 
-func runsShow(ctx context.Context, io *IO, id uuid.UUID, asJSON bool) error {
-	return io.withStore(ctx, func(store *pog.Store) error {
-		nodes, err := readNodes(ctx, store, id)
+func runsShow(c *cli.Context, io *IO, id uuid.UUID) error {
+	return io.withRuns(c.Context, c.Bool("local"), func(from runsReader) error {
+		nodes, err := from.nodes(c.Context, id)
 		if err != nil {
 			return err
 		}
-		if len(nodes) == 0 {
-			return exitErrorf(exitNotFound, "no run trace:%s in the knowledge base", id)
-		}
-		if asJSON {
+		if c.Bool("json") {
 			return printJSON(io.Stdout, nodes)
 		}
 		t := &table{head: []string{"NODE", "ATTEMPT", "AGENT", "STATE", "TOOK", "WHY"}}

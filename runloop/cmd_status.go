@@ -39,8 +39,8 @@ func statusCommand(ctx context.Context, io *IO, asJSON bool) error {
 		return printJSON(io.Stdout, a.Status)
 	}
 	s := a.Status
-	_, err = fmt.Fprintf(io.Stdout, "runloopd %s, pid %d, up %s\nsocket   %s, %d clients\nruns     %d active, %d started\nledger   %d events\nmodels   %d providers\n",
+	_, err = fmt.Fprintf(io.Stdout, "runloopd %s, pid %d, up %s\nsocket   %s, %d clients\nruns     %d active, %d started\nledger   %d events in %s\nmodels   %d providers\n",
 		printable(s.Version), s.PID, (time.Duration(s.UptimeMS) * time.Millisecond).Round(time.Second),
-		printable(s.Socket), s.Clients, s.RunsActive, s.RunsTotal, s.Events, len(s.Providers))
+		printable(s.Socket), s.Clients, s.RunsActive, s.RunsTotal, s.Events, printable(s.Ledger.Path), len(s.Providers))
 	return err
 }

@@ -244,5 +244,6 @@ func (c *control) status(ctx context.Context) ctrlAnswer {
 		Version: version, PID: os.Getpid(), StartedMS: c.started.UnixMilli(),
 		UptimeMS: time.Since(c.started).Milliseconds(), Socket: c.socket, Clients: c.clients(),
 		RunsActive: active, RunsTotal: total, Providers: c.session.broker.Providers(), Events: head.EventID,
+		Ledger: c.session.io.ledgerID(c.session.cfg),
 	}}
 }

@@ -120,6 +120,7 @@ type daemonStatus struct {
 	RunsTotal  uint64   `json:"runs_total"`
 	Providers  []string `json:"providers"`
 	Events     int64    `json:"events"` // of the ledger
+	Ledger     ledgerID `json:"ledger"`
 }
 
 // packJSON is v as MsgPack.

@@ -62,8 +62,11 @@ func noDaemon(path string, why error) error {
 		return exitErrorf(exitNoDaemon, "the daemon at %s did not answer within %s; see its log, or add --local to run here",
 			path, answerTime)
 	}
-	return exitErrorf(exitNoDaemon, "no daemon answers at %s; start one with `runloopd`, or add --local to run here", path)
+	return exitErrorf(exitNoDaemon, "%w at %s; start one with `runloopd`, or add --local to run here", errNoDaemon, path)
 }
+
+// errNoDaemon is for a socket that is not there or that nobody serves.
+var errNoDaemon = errors.New("no daemon answers")
 
 // request makes one control request under a trace id and waits for its answer.
 // An answer that is a refusal comes back as an error.
