@@ -114,7 +114,8 @@ func runCommand(ctx context.Context, io *IO, f *runFlags) error {
 		return err
 	}
 	opt := sessionOptions{agentsDir: f.agentsDir, grants: f.grants}
-	if err := io.agreeToRun(cfg, opt, o.Nodes); err != nil {
+	dirs := openingDirs(cfg, f, src)
+	if err := io.agreeToRun(cfg, opt, o, gatherOpenings(o, dirs)); err != nil {
 		return err
 	}
 	for _, n := range o.Nodes {
@@ -124,7 +125,7 @@ func runCommand(ctx context.Context, io *IO, f *runFlags) error {
 	if err != nil {
 		return err
 	}
-	plan, err := opening.Load(src.name, src.text, s.openings(openingDirs(cfg, f, src)), params)
+	plan, err := opening.Load(src.name, src.text, s.openings(dirs), params)
 	if err != nil {
 		return errors.Join(io.showProblems(err, f.errorsFormat), s.Close())
 	}

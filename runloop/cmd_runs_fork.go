@@ -128,9 +128,11 @@ type forkWork struct {
 // here carries the fork out in this process.
 func (w *forkWork) here(ctx context.Context) error {
 	flags := &w.forkFlags.run
-	s, err := openSession(ctx, w.io, w.cfg, sessionOptions{
-		agentsDir: flags.agentsDir, grants: flags.grants, sources: sourcesOf(w.overrides),
-	})
+	opt := sessionOptions{agentsDir: flags.agentsDir, grants: flags.grants, sources: sourcesOf(w.overrides)}
+	if err := w.agree(opt); err != nil {
+		return err
+	}
+	s, err := openSession(ctx, w.io, w.cfg, opt)
 	if err != nil {
 		return err
 	}
@@ -145,6 +147,19 @@ func (w *forkWork) here(ctx context.Context) error {
 		err = cerr
 	}
 	return err
+}
+
+// agree asks for agents that nobody granted yet, as they will be found.
+func (w *forkWork) agree(opt sessionOptions) error {
+	o, _, err := w.change.over(w.source.trace)
+	if err != nil {
+		return err
+	}
+	along, err := openingsOf(w.source.trace)
+	if err != nil {
+		return err
+	}
+	return w.io.agreeToRun(w.cfg, opt, o, along)
 }
 
 // planFork plans a run with something otherwise, and with the openings that its

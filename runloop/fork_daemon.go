@@ -19,10 +19,6 @@ func (w *forkWork) inDaemon(ctx context.Context) error {
 	if w.source.file {
 		return usageErrorf("the daemon forks runs of its knowledge base; to fork one out of a file: add --local")
 	}
-	o, _, err := w.change.over(w.source.trace)
-	if err != nil {
-		return err
-	}
 	digests, err := w.digests()
 	if err != nil {
 		return err
@@ -34,7 +30,7 @@ func (w *forkWork) inDaemon(ctx context.Context) error {
 	r := &remoteRun{io: w.io, cfg: w.cfg, conn: conn, id: uuid.New()}
 	defer func() { r.conn.Close() }() // it may be another by then
 	r.show = func(ctx context.Context, report *opening.Report) error { return w.show(ctx, r, report) }
-	if err := w.io.agreeToRun(w.cfg, sessionOptions{daemon: true}, o.Nodes); err != nil {
+	if err := w.agree(sessionOptions{daemon: true}); err != nil {
 		return err
 	}
 	if r.view, err = w.io.newRunView(flags.progress); err != nil {

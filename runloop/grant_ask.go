@@ -12,6 +12,9 @@ import (
 func (d *desk) agreeToAll(nodes []opening.Node) error {
 	seen := map[string]bool{}
 	for i := range nodes {
+		if nodes[i].Nested() != "" {
+			continue // its agents are among the others
+		}
 		ref := strings.TrimPrefix(nodes[i].Ref(), "agent:")
 		b, err := d.catalog.Bundle(ref)
 		if err != nil || seen[ref] {
@@ -35,12 +38,36 @@ func (d *desk) agreeToAll(nodes []opening.Node) error {
 	return nil
 }
 
-// agreeToRun is agreeToAll for the agents as a run will find them.
-func (o *IO) agreeToRun(cfg *Loaded, opt sessionOptions, nodes []opening.Node) error {
+// agreeToRun is agreeToAll for the agents as a run will find them: those of the
+// opening, and those of the openings that it uses, which are in along.
+func (o *IO) agreeToRun(cfg *Loaded, opt sessionOptions, of *opening.Opening, along map[string]openingSource) error {
 	catalog, err := o.catalog(cfg, opt)
 	if err != nil {
 		return err
 	}
 	d := &desk{io: o, cfg: cfg, places: o.places(cfg), catalog: catalog, policy: o.policy(cfg, opt.grants...)}
-	return d.agreeToAll(nodes)
+	return d.agreeToAll(allNodes(of, along))
+}
+
+// allNodes are the nodes of an opening and then of those that it uses, each
+// opening once, in the order in which they are come across. What cannot be read
+// is left to whoever plans the run.
+func allNodes(o *opening.Opening, along map[string]openingSource) []opening.Node {
+	var nodes []opening.Node
+	seen := map[string]bool{}
+	for queue := []*opening.Opening{o}; len(queue) > 0; queue = queue[1:] {
+		nodes = append(nodes, queue[0].Nodes...)
+		for _, n := range queue[0].Nodes {
+			name := n.Nested()
+			src, ok := along[name]
+			if !ok || seen[name] {
+				continue
+			}
+			seen[name] = true
+			if inner, err := opening.Parse(src.name, src.text); err == nil {
+				queue = append(queue, inner)
+			}
+		}
+	}
+	return nodes
 }

@@ -33,7 +33,8 @@ func runInDaemon(ctx context.Context, io *IO, cfg *Loaded, f *runFlags) error {
 	if err != nil {
 		return err
 	}
-	if err := io.agreeToRun(cfg, sessionOptions{daemon: true}, o.Nodes); err != nil {
+	along := gatherOpenings(o, openingDirs(cfg, f, src))
+	if err := io.agreeToRun(cfg, sessionOptions{daemon: true}, o, along); err != nil {
 		return err
 	}
 	if r.view, err = io.newRunView(f.progress); err != nil {
@@ -41,7 +42,7 @@ func runInDaemon(ctx context.Context, io *IO, cfg *Loaded, f *runFlags) error {
 	}
 	return r.carryOut(ctx, f, &ctrlRequest{
 		Op: "run.submit", OpeningYAML: string(src.text), Source: src.name, Params: params,
-		Openings: wireOpenings(gatherOpenings(o, openingDirs(cfg, f, src))),
+		Openings: wireOpenings(along),
 		Flags:    ctrlFlags{Confirm: io.confirmFlag(f)},
 	})
 }

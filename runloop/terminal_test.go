@@ -114,6 +114,60 @@ func TestFirstRunAsks(t *testing.T) {
 	}
 }
 
+// TestFirstRunAsksForNested: an agent deep inside is asked for before anything
+// runs as well, once, in the order in which the openings name them.
+func TestFirstRunAsksForNested(t *testing.T) {
+	home := t.TempDir()
+	t.Chdir(t.TempDir())
+	use := func(name string, nodes ...string) string {
+		text := "version: 0\nname: " + name + "\nnodes:\n"
+		for i, n := range nodes {
+			text += fmt.Sprintf("  - { id: n%d, use: '%s' }\n", i, n)
+		}
+		return text + "edges: []\n"
+	}
+	files := map[string]string{
+		"outer.yaml":  use("outer", "opening:middle", "agent:first"),
+		"middle.yaml": use("middle", "opening:inner", "agent:second", "opening:inner"),
+		"inner.yaml":  use("inner", "agent:third", "agent:first"),
+	}
+	for _, name := range []string{"first", "second", "third"} {
+		files["agents/"+name+"/manifest.toml"] = fmt.Sprintf("[agent]\nname = %q\nversion = \"1.0.0\"\n"+
+			"kind = \"wasm32-wasip1\"\nentry_wasm = { path = \"m.wasm\", blake3 = \"%x\" }\n", name, blake3.Sum256([]byte(name)))
+		files["agents/"+name+"/policy.caps"] = "[capabilities]\nnet = [\"" + name + ".example.com\"]\n"
+		files["agents/"+name+"/m.wasm"] = name
+	}
+	writeFiles(t, files)
+	run := func(answers ...string) (string, string, error) {
+		p := newSitter(t, answers...)
+		var out strings.Builder
+		err := runRLP(t.Context(), p.streams(home, &out), []string{"run", "outer.yaml", "--local"})
+		return p.text(), out.String(), err
+	}
+	text, out, err := run("y", "y", "n")
+	at := -1
+	for _, name := range []string{"first", "second", "third"} {
+		i := strings.Index(text, "asks to reach "+name+".example.com")
+		if i < at || i < 0 {
+			t.Errorf("%s is not asked for, or too early: %q", name, text)
+		}
+		at = i
+	}
+	if exitCode(err) != exitDeclined || out != "" || strings.Count(text, "Grant that?") != 3 {
+		t.Errorf("no to the last: %v, %q, shown %q", err, out, text)
+	}
+	if text, _, err := run("y"); strings.Count(text, "Grant that?") != 1 || exitCode(err) != exitFailed {
+		t.Errorf("only that is asked again, and then it runs: %v, shown %q", err, text)
+	}
+	// Where nobody can be asked nothing begins.
+	var errs strings.Builder
+	blind := &IO{Stdin: strings.NewReader(""), Stdout: &errs, Stderr: &errs, Environ: []string{"HOME=" + t.TempDir()}}
+	err = runRLP(t.Context(), blind, []string{"run", "outer.yaml", "--local", "--grant", "first", "--grant", "second"})
+	if exitCode(err) != exitDeclined || !strings.Contains(err.Error(), "rlp agent grant third") || strings.Contains(errs.String(), "run.started") {
+		t.Errorf("nobody there: %v, %s", err, errs.String())
+	}
+}
+
 func TestScaffoldAsks(t *testing.T) {
 	t.Chdir(t.TempDir())
 	p := newSitter(t, "greeter", "Greets Ada", "c", "")
