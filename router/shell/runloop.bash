@@ -1,0 +1,382 @@
+# Runloop in bash 4.3 or newer: Enter asks `rlp route` where the line goes.
+#
+#     eval "$(rlp shell init bash)"        # or: rlp shell enable
+#
+# The hook of Enter only decides. A request becomes the line
+#
+#     @agents # what was typed
+#
+# which bash runs like any other: @agents is an alias for `rlp run`, an ordinary
+# foreground command, so $?, Ctrl-C, Ctrl-Z, jobs and history are bash's own.
+# Only exit code 11 of `rlp route` diverts a line; whatever else happens, bash
+# runs what was typed. Nothing that was typed is ever evaluated here.
+#
+# Readline has no way to call a function and then accept the line, but a key may
+# stand for a string of other keys. So Enter stands for two private sequences:
+# one calls the decision, the next accepts what is in the line by then.
+#
+# Every name here begins with _rl_, runloop_router_ or RUNLOOP_.
+
+_rl_version='@VERSION@'
+
+# --- what a line is ------------------------------------------------------
+
+# _rl_first sets kind to how bash resolves the first word of $1, and dir if bash
+# would change into it. A word that bash would still expand leaves kind empty.
+_rl_first() {
+  local word=${1#"${1%%[![:space:]]*}"}
+  word=${word%%[[:space:]]*}
+  [[ $word != '~/'* ]] || word=$HOME/${word#'~/'}
+  if shopt -q autocd && [[ -d $word ]]; then dir=1; fi
+  case $word in \'* | *[\\\$\`\"]*) return ;; esac
+  word=${word%%[;|&()<>]*}
+  [[ $word ]] || return
+  kind=$(builtin type -t -- "$word")
+  case $kind in
+    file) kind=command ;;
+    '') kind=none ;;
+  esac
+}
+
+# _rl_route prints the exit code of `rlp route` for the line $1, and its answer.
+# It runs in a subshell, so that neither $! nor a trap of the user changes. The
+# router gives up by itself; one that does not even start is not waited for.
+_rl_route() {
+  local IFS=$' \t\n' kind='' dir='' json='' rest='' code=1 ms seconds router pid
+  _rl_first "$1"
+  ms=${RUNLOOP_ROUTER_TIMEOUT_MS:-200}
+  [[ $ms != *[!0-9]* && ${#ms} -le 6 ]] || ms=200
+  ms=$((10#$ms + 100))
+  builtin printf -v seconds '%d.%03d' $((ms / 1000)) $((ms % 1000))
+  exec {router}< <(
+    exec rlp route --stdin --shell bash ${kind:+--first-kind "$kind"} ${dir:+--first-dir} \
+      < <(builtin printf '%s' "$1")
+  )
+  pid=$!
+  trap 'kill "$pid"' INT TERM HUP
+  builtin read -r -t "$seconds" -u "$router" json
+  # Its end comes with its last output; bash 4.3 cannot wait for it, and is
+  # content with the answer.
+  if [[ $json ]] && { builtin read -r -t "$seconds" -u "$router" rest; (($? == 1)); }; then
+    if ((BASH_VERSINFO[0] * 100 + BASH_VERSINFO[1] >= 404)); then
+      wait "$pid"
+      code=$?
+    else
+      [[ $json == *'"route":"agent"'* ]] && code=11 || code=10
+    fi
+  else
+    kill "$pid"
+  fi
+  builtin printf '%s %s' "$code" "$json"
+}
+
+# --- Enter ---------------------------------------------------------------
+
+# These are bound by bind -x, as { ! f "$_"; }: the argument gives $_ back its
+# value, and behind ! neither set -e nor a trap on ERR sees a status.
+
+# _rl_enter decides about the line when it is the first of a command. Lines of
+# PS2, of a here-document, of `read -e` and of select come after the first, and
+# no prompt is between.
+_rl_enter() {
+  local first=$_rl_at_ps1
+  _rl_release
+  _rl_at_ps1=
+  if [[ $first ]] && _rl_is_on && [[ $READLINE_LINE == *[![:space:]]* ]]; then
+    if [[ $READLINE_LINE == "$_rl_asked" ]]; then
+      _rl_divert "$READLINE_LINE"
+    else
+      _rl_decide "$READLINE_LINE" "$READLINE_LINE"
+    fi
+  fi
+  [[ $_rl_held ]] || _rl_asked=
+  _rl_hook
+}
+
+# _rl_agents is Enter for agents, whatever the line looks like. The router is
+# asked all the same: the user's denylist comes first.
+_rl_agents() {
+  local first=$_rl_at_ps1
+  _rl_release
+  _rl_at_ps1= _rl_asked=
+  if [[ $first && $READLINE_LINE == *[![:space:]]* ]] && _rl_is_on; then
+    _rl_decide "$READLINE_LINE" ", $READLINE_LINE"
+    if [[ $_rl_code != 1[01] ]]; then
+      _rl_hold 'runloop: rlp route does not answer; Ctrl-J runs the line in the shell'
+    fi
+  fi
+  _rl_hook
+}
+
+# _rl_raw is Ctrl-J: the line is bash's, and what follows it is not a first line.
+_rl_raw() {
+  _rl_release
+  _rl_at_ps1= _rl_asked=
+  _rl_hook
+}
+
+# _rl_decide asks the router about $2, which stands for the line $1, and acts.
+_rl_decide() {
+  local answer
+  _rl_code=
+  builtin hash rlp || return
+  answer=$(_rl_route "$2")
+  _rl_code=${answer%% *} answer=${answer#* }
+  case $_rl_code in
+    10) _rl_last=$1 _rl_last_to=shell ;;
+    11) _rl_last=$1 _rl_last_to=agent ;;
+    126 | 127)
+      builtin hash -d rlp # it may have moved
+      return
+      ;;
+    *) return ;;
+  esac
+  if [[ $answer == *'"blocked":true'* ]]; then
+    _rl_hold 'runloop: refused, the line fits router.denylist; change it, or Ctrl-C'
+  elif [[ $answer == *'"confirm":true'* ]] || { ((_rl_code == 11)) && [[ $1 == "$2" ]] && _rl_must_ask; }; then
+    _rl_asked=$1
+    _rl_hold 'agents? Enter = send, Ctrl-J = run in the shell'
+  elif ((_rl_code == 11)); then
+    _rl_divert "$1"
+  fi
+}
+
+# _rl_must_ask: the user wants to be asked, or lines that are pasted come in as
+# if each of them had been typed.
+_rl_must_ask() {
+  case ${RUNLOOP_CONFIRM-} in '' | 0) ;; *) return 0 ;; esac
+  [[ $(bind -v) != *'enable-bracketed-paste on'* ]]
+}
+
+# _rl_divert makes the line run @agents for the text $1, which is remembered as
+# it was typed.
+_rl_divert() {
+  local text=$1 shown more
+  if ((${#text} > 30000 && $(LC_ALL=C; builtin printf '%d' "${#text}") > 120000)); then
+    _rl_hold 'runloop: that is too long for a prompt; put it in a file and name the file'
+    return
+  fi
+  _rl_remember "$text"
+  if [[ $text =~ ^[[:space:]]*[,@][[:space:]]+(.*)$ ]]; then text=${BASH_REMATCH[1]}; fi
+  _rl_prompt=$text
+  READLINE_LINE='@agents' READLINE_POINT=0
+  # Behind # the text is a comment, even for history expansion.
+  if shopt -q interactive_comments && [[ ${histchars-!^#} == ??'#' ]]; then
+    shown=${1%%$'\n'*} more=${1//[!$'\n']/}
+    READLINE_LINE+=" # $shown${more:+ … +${#more} lines}"
+  fi
+}
+
+# _rl_remember adds a line to the history, as far as HISTCONTROL and HISTIGNORE
+# agree, and sees to it that the line with @agents is not added.
+_rl_remember() {
+  [[ :${HISTIGNORE-}: == *':@agents:@agents # *:'* ]] ||
+    HISTIGNORE=${HISTIGNORE:+$HISTIGNORE:}'@agents:@agents # *'
+  [[ :$SHELLOPTS: != *:history:* ]] || builtin history -s -- "$1"
+}
+
+# _rl_hold shows a message and lets the line stay where it is: the sequence that
+# would accept it does nothing, once.
+_rl_hold() {
+  builtin printf '%s\n' "$1" >/dev/tty
+  _rl_bind_accept '""'
+  _rl_held=1 _rl_at_ps1=1
+}
+
+_rl_release() {
+  [[ $_rl_held ]] || return 0
+  _rl_held=
+  _rl_bind_accept accept-line
+}
+
+_rl_bind_accept() {
+  local map
+  for map in emacs-standard vi-insert vi-command; do
+    bind -m "$map" "\"\\C-x\\C-_R2\\a\": $1"
+  done
+}
+
+# _rl_wrong is the key for "that was wrong": it tells the router about the last
+# line that it decided, and gives the line back.
+_rl_wrong() {
+  local was=shell
+  [[ $_rl_last_to != shell ]] || was=agent
+  if [[ -z $_rl_last ]]; then
+    builtin printf '%s\n' 'runloop: no line was routed yet' >/dev/tty
+  elif builtin printf '%s' "$_rl_last" |
+    command rlp route --was "$was" --shell bash --stdin >/dev/null 2>/dev/tty; then
+    builtin printf 'runloop: noted, that was for the %s\n' "${was/agent/agents}" >/dev/tty
+    if [[ -z $READLINE_LINE ]]; then
+      READLINE_LINE=$_rl_last READLINE_POINT=${#_rl_last}
+    fi
+    _rl_last=
+  fi
+}
+
+# --- the prompt ----------------------------------------------------------
+
+# _rl_ps1 runs before each PS1, and after Ctrl-C. A request that was not run by
+# now never is.
+_rl_ps1() {
+  local status=$?
+  _rl_at_ps1=1 _rl_prompt= _rl_asked=
+  _rl_release
+  return "$status"
+} 2>/dev/null
+
+# _rl_hooked reports whether _rl_ps1 will run.
+_rl_hooked() {
+  local IFS=' '
+  case "${PROMPT_COMMAND[*]-}" in
+    *_rl_ps1*) ;;
+    *__bp_precmd_invoke_cmd*) [[ " ${precmd_functions[*]-} " == *' _rl_ps1 '* ]] ;;
+    *) return 1 ;;
+  esac
+}
+
+# _rl_hook sees to it that _rl_ps1 runs, again if someone took it out. With
+# bash-preexec it must be one of its functions, or the first command after is
+# lost to those that wait for it.
+_rl_hook() {
+  _rl_hooked && return
+  if [[ ${bash_preexec_imported-}${__bp_imported-} ]]; then
+    precmd_functions+=(_rl_ps1)
+  elif ((BASH_VERSINFO[0] * 100 + BASH_VERSINFO[1] >= 501)); then
+    PROMPT_COMMAND+=(_rl_ps1)
+  else
+    # In a shell that inherits the variable the name is empty.
+    PROMPT_COMMAND=${PROMPT_COMMAND:+$PROMPT_COMMAND$'\n'}'${_rl_run_ps1-}'
+    _rl_run_ps1=_rl_ps1
+  fi
+}
+
+# --- on and off ----------------------------------------------------------
+
+# _rl_is_on: the variable works without a new shell.
+_rl_is_on() {
+  [[ $_rl_on ]] || return
+  case ${RUNLOOP_ROUTER_DISABLE-} in '' | 0) return 0 ;; esac
+  [[ ${RUNLOOP_ROUTER_FORCE-} == 1 ]]
+}
+
+# _rl_why_off sets why to the reason for which Enter is left alone here.
+_rl_why_off() {
+  local name
+  why=
+  if ! shopt -qo emacs && ! shopt -qo vi; then why='the shell has no line editing'; return; fi
+  [[ ${RUNLOOP_ROUTER_FORCE-} != 1 ]] || return 0
+  case ${RUNLOOP_ROUTER_DISABLE-} in '' | 0) ;; *) why='RUNLOOP_ROUTER_DISABLE is set'; return ;; esac
+  case ${TERM-} in '' | dumb) why='TERM is dumb'; return ;; esac
+  for name in CI GITHUB_ACTIONS GITLAB_CI BUILDKITE CIRCLECI JENKINS_URL TEAMCITY_VERSION TF_BUILD \
+    MC_SID INSIDE_EMACS; do
+    if [[ ${!name-} ]]; then why="$name is set"; return; fi
+  done
+}
+
+# _rl_keyseq turns a key in either spelling, ^M or \C-m, into readline's.
+_rl_keyseq() {
+  local in=$1 c
+  seq=
+  while [[ $in ]]; do
+    c=${in:0:2}
+    case $in in
+      '^['*) seq+='\e' in=${in:2} ;;
+      '^'?*) seq+="\\C-${c:1}" in=${in:2} ;;
+      '"'*) seq+='\"' in=${in:1} ;;
+      *) seq+=${in:0:1} in=${in:1} ;;
+    esac
+  done
+}
+
+# _rl_bind_keys binds the keys that people press.
+_rl_bind_keys() {
+  local map seq
+  for map in emacs-standard vi-insert vi-command; do
+    _rl_keyseq "${RUNLOOP_ROUTER_BINDKEY:-^M}"
+    bind -m "$map" "\"$seq\": \"\\C-x\\C-_R1\\a\\C-x\\C-_R2\\a\""
+    bind -m "$map" '"\C-j": "\C-x\C-_R4\a\C-x\C-_R2\a"'
+    _rl_keyseq "${RUNLOOP_ROUTER_WRONGKEY:-^X^W}"
+    bind -m "$map" "\"$seq\": \"\\C-x\\C-_R5\\a\""
+    # In vi's keymaps Escape and Enter are two keys in quick succession.
+    [[ $map == emacs-standard || ${RUNLOOP_ROUTER_AGENTKEY-} ]] || continue
+    _rl_keyseq "${RUNLOOP_ROUTER_AGENTKEY:-^[^M}"
+    bind -m "$map" "\"$seq\": \"\\C-x\\C-_R3\\a\\C-x\\C-_R2\\a\""
+  done
+}
+
+# _rl_bind_private binds the sequences that the keys stand for, once in a shell:
+# bash 5.1 loses its way when a sequence of bind -x is bound anew. There is no
+# Escape in them, where old vi keymaps end.
+_rl_bind_private() {
+  local map
+  [[ -z ${_rl_bound-} ]] || return 0
+  for map in emacs-standard vi-insert vi-command; do
+    bind -m "$map" -x '"\C-x\C-_R1\a": { ! _rl_enter "$_"; } 2>/dev/null'
+    bind -m "$map" -x '"\C-x\C-_R3\a": { ! _rl_agents "$_"; } 2>/dev/null'
+    bind -m "$map" -x '"\C-x\C-_R4\a": { ! _rl_raw "$_"; } 2>/dev/null'
+    bind -m "$map" -x '"\C-x\C-_R5\a": { ! _rl_wrong "$_"; } 2>/dev/null'
+  done
+  _rl_bind_accept accept-line
+  _rl_bound=1
+}
+
+_rl_state() { export RUNLOOP_ROUTER_STATE="bash $_rl_version $$ $1"; }
+
+# runloop_router_on gives Enter to the router.
+runloop_router_on() {
+  _rl_bind_private
+  _rl_bind_keys
+  _rl_hook
+  _rl_on=1
+  _rl_state on
+}
+
+# runloop_router_off gives Enter back to bash.
+runloop_router_off() {
+  local map seq
+  _rl_release
+  for map in emacs-standard vi-insert vi-command; do
+    bind -m "$map" '"\C-m": accept-line'
+    bind -m "$map" '"\C-j": accept-line'
+  done
+  _rl_on=
+  _rl_state 'off runloop_router_off'
+}
+
+# runloop_router_status says how it is.
+runloop_router_status() {
+  if _rl_is_on; then
+    builtin printf 'runloop %s in bash %s: on\n' "$_rl_version" "$BASH_VERSION"
+  else
+    builtin printf 'runloop %s in bash %s: off (%s)\n' "$_rl_version" "$BASH_VERSION" "${RUNLOOP_ROUTER_STATE#* off }"
+  fi
+  builtin hash rlp 2>/dev/null || builtin printf '%s\n' 'rlp is not on the PATH, so each line runs in the shell'
+}
+
+# --- loading -------------------------------------------------------------
+
+# The alias is what runs; a function of the same name is there for `unalias -a`.
+_rl_define_marker() {
+  [[ :$SHELLOPTS: == *:posix:* ]] || eval 'function @agents {
+    RLP_PROMPT=${_rl_prompt-} command rlp run --prompt-env RLP_PROMPT \
+      ${RUNLOOP_ROUTER_OPENING_PATH:+"$RUNLOOP_ROUTER_OPENING_PATH"}
+  }'
+  alias @agents='RLP_PROMPT=${_rl_prompt-} command rlp run --prompt-env RLP_PROMPT ${RUNLOOP_ROUTER_OPENING_PATH:+"$RUNLOOP_ROUTER_OPENING_PATH"}'
+}
+
+_rl_load() {
+  local why
+  if ((BASH_VERSINFO[0] * 100 + BASH_VERSINFO[1] < 403)); then
+    echo "runloop: bash $BASH_VERSION is too old, 4.3 is needed; Enter is left alone" >&2
+    return 0
+  fi
+  _rl_at_ps1= _rl_held= _rl_asked= _rl_prompt= _rl_last= _rl_last_to= _rl_on=
+  _rl_define_marker
+  _rl_why_off
+  if [[ $why ]]; then _rl_state "off $why"; return 0; fi
+  # Without it, each line of a text that is pasted would be a request.
+  ((BASH_VERSINFO[0] * 100 + BASH_VERSINFO[1] >= 501)) || bind 'set enable-bracketed-paste on' 2>/dev/null
+  runloop_router_on
+}
+
+[[ $- != *i* ]] || _rl_load
