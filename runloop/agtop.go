@@ -17,9 +17,13 @@ import (
 
 // runAgtop is the monitor: it shows runs from their events, as they come.
 func runAgtop(ctx context.Context, io *IO, args []string) error {
+	return runApp(ctx, io, newAgtop(io), args)
+}
+
+func newAgtop(io *IO) *cli.App {
 	app := newApp(io, "agtop", "watch a run from its events")
 	app.UsageText = "rlp run compose_email --local --json > run.ndjson; agtop --input run.ndjson\n" +
-		"   rlp run compose_email --local --json --yes | agtop"
+		"rlp run compose_email --local --json --yes | agtop"
 	app.Flags = []cli.Flag{
 		&cli.StringFlag{Name: "input", Aliases: []string{"i"}, Value: "-", Usage: "NDJSON events from `FILE`, or - for stdin"},
 		&cli.BoolFlag{Name: "json", Usage: "print the state at the end as JSON"},
@@ -30,7 +34,7 @@ func runAgtop(ctx context.Context, io *IO, args []string) error {
 		}
 		return watchEvents(c.Context, io, c.String("input"), c.Bool("json"))
 	}
-	return app.RunContext(ctx, append([]string{"agtop"}, args...))
+	return app
 }
 
 // eventLineMax bounds one line of NDJSON, in bytes.

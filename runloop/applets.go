@@ -58,6 +58,9 @@ func dispatch(ctx context.Context, io *IO, args []string) int {
 func finish(io *IO, name string, err error) int {
 	if err != nil && !isShown(err) {
 		fmt.Fprintf(io.Stderr, "%s: %s\n", name, printable(err.Error()))
+		if io.common.verbose {
+			fmt.Fprint(io.Stderr, errorChain(err))
+		}
 	}
 	return exitCode(err)
 }

@@ -9,15 +9,14 @@ import (
 
 // runRLP is the command line.
 func runRLP(ctx context.Context, io *IO, args []string) error {
-	app := newCLI(io)
-	return app.RunContext(ctx, append([]string{"rlp"}, permute(app.Commands, args)...))
+	return runApp(ctx, io, newCLI(io), args)
 }
 
 // newCLI is the tree of commands.
 func newCLI(io *IO) *cli.App {
 	app := newApp(io, "rlp", "run crews of sandboxed agents, and see what they did")
 	app.UsageText = cliExamples
-	app.Action = noCommand
+	app.Action = func(c *cli.Context) error { return noCommand(io, c) }
 	app.Commands = commands(io)
 	return app
 }
@@ -28,7 +27,7 @@ func newApp(io *IO, name, usage string) *cli.App {
 	return &cli.App{
 		Name: name, Usage: usage,
 		Reader: io.Stdin, Writer: io.Stdout, ErrWriter: io.Stderr,
-		HideVersion:               true,
+		HideHelp: true, HideVersion: true,
 		DisableSliceFlagSeparator: true, // a comma in a value is a comma
 		ExitErrHandler:            func(*cli.Context, error) {},
 		OnUsageError:              onUsageError,
@@ -36,57 +35,67 @@ func newApp(io *IO, name, usage string) *cli.App {
 }
 
 const cliExamples = `rlp run compose_email --local -p recipient=john -p topic="Q4 plan"
-   rlp kb import ~/contacts.vcf ~/notes
-   rlp kb search "Q4 plan"
-   rlp trace trace:<uuid>
-   rlp replay trace:<uuid>`
+rlp kb import ~/contacts.vcf ~/notes
+rlp kb search "Q4 plan"
+rlp trace trace:<uuid>`
+
+// runApp runs an applet with the arguments after its name. Help and the flags
+// that all commands have in common are seen to before the library reads the
+// rest.
+func runApp(ctx context.Context, io *IO, app *cli.App, args []string) error {
+	l, err := io.readLine(app, args)
+	switch {
+	case err != nil:
+		return err
+	case io.common.help:
+		d, _ := docOfApp(app).find(l.path)
+		return io.showHelp(d)
+	case io.common.version:
+		return printVersion(io, false)
+	}
+	return app.RunContext(ctx, append([]string{app.Name}, l.args()...))
+}
 
 // commands are the commands of rlp in the order of the help.
 func commands(io *IO) []*cli.Command {
 	list := []*cli.Command{
 		cmdRun(io), cmdRuns(io), cmdReplay(io), cmdTrace(io), cmdCI(io), cmdKB(io), cmdAgent(io), cmdCaps(io),
 		cmdTrust(io), cmdOpening(io),
-		cmdRoute(io), cmdWhy(io), cmdShell(io), cmdConfig(io), cmdStatus(io), cmdVersion(io),
+		cmdRoute(io), cmdWhy(io), cmdShell(io), cmdConfig(io), cmdStatus(io), cmdVersion(io), cmdHelp(io),
 	}
 	for _, c := range list {
-		prepare(c)
+		prepare(io, c)
 	}
 	return list
 }
 
 // prepare gives a command and those below it what all have in common.
-func prepare(c *cli.Command) {
+func prepare(io *IO, c *cli.Command) {
 	c.OnUsageError = onUsageError
-	c.HideHelpCommand = true
+	c.HideHelp = true
 	if c.Action == nil {
-		c.Action = noSubcommand
+		c.Action = func(c *cli.Context) error { return noSubcommand(io, c) }
 	}
 	for _, sub := range c.Subcommands {
-		prepare(sub)
+		prepare(io, sub)
 	}
 }
 
-func onUsageError(c *cli.Context, err error, _ bool) error {
-	where := c.App.Name
-	if name := c.Command.FullName(); name != "" && name != where {
-		where += " " + name
-	}
-	return usageErrorf("%v (see %s --help)", err, where)
-}
-
-func noCommand(c *cli.Context) error {
+func noCommand(io *IO, c *cli.Context) error {
 	if name := c.Args().First(); name != "" {
 		return usageErrorf("no command %q%s (see rlp --help)", name, didYouMean(name, commandNames()))
 	}
-	return cli.ShowAppHelp(c)
+	return io.showHelp(docOfApp(c.App))
 }
 
-func noSubcommand(c *cli.Context) error {
+func noSubcommand(io *IO, c *cli.Context) error {
+	path := c.Command.HelpName // with those above it
 	if name := c.Args().First(); name != "" {
-		return usageErrorf("rlp %s has no command %q%s (see rlp %s --help)", c.Command.Name, name,
-			didYouMean(name, namesOf(c.Command.Subcommands)), c.Command.Name)
+		return usageErrorf("%s has no command %q%s (see %s --help)", path, name,
+			didYouMean(name, namesOf(c.Command.Subcommands)), path)
 	}
-	return cli.ShowSubcommandHelp(c)
+	d, _ := docOfApp(c.App).find(strings.Fields(path)[1:])
+	return io.showHelp(d)
 }
 
 // commandNames are the names that rlp knows.
@@ -107,26 +116,7 @@ func isCommand(name string) bool {
 			return true
 		}
 	}
-	return name == "help"
-}
-
-// permute moves a command's flags before its arguments, so that flags may
-// stand anywhere: the library stops at the first argument. What comes after
-// "--" stays as it is.
-func permute(list []*cli.Command, args []string) []string {
-	var path []string
-	for len(args) > 0 {
-		c := findCommand(list, args[0])
-		if c == nil {
-			break
-		}
-		path, args = append(path, args[0]), args[1:]
-		if len(c.Subcommands) == 0 {
-			return append(path, flagsFirst(c.Flags, args)...)
-		}
-		list = c.Subcommands
-	}
-	return append(path, args...)
+	return false
 }
 
 func findCommand(list []*cli.Command, name string) *cli.Command {
@@ -136,43 +126,4 @@ func findCommand(list []*cli.Command, name string) *cli.Command {
 		}
 	}
 	return nil
-}
-
-func flagsFirst(flags []cli.Flag, args []string) []string {
-	var front, back []string
-	for len(args) > 0 {
-		arg := args[0]
-		args = args[1:]
-		switch {
-		case arg == "--":
-			return append(append(append(front, "--"), back...), args...)
-		case len(arg) < 2 || arg[0] != '-':
-			back = append(back, arg)
-		case takesValue(flags, arg) && len(args) == 0:
-			return append(front, arg) // the value is missing, and "--" must not become it
-		case takesValue(flags, arg):
-			front, args = append(front, arg, args[0]), args[1:]
-		default:
-			front = append(front, arg)
-		}
-	}
-	if len(back) > 0 {
-		front = append(front, "--")
-	}
-	return append(front, back...)
-}
-
-// takesValue reports whether the next argument belongs to the flag arg.
-func takesValue(flags []cli.Flag, arg string) bool {
-	name := strings.TrimLeft(arg, "-")
-	for _, f := range flags {
-		for _, n := range f.Names() {
-			if n != name {
-				continue
-			}
-			_, isBool := f.(*cli.BoolFlag)
-			return !isBool
-		}
-	}
-	return false
 }

@@ -11,13 +11,12 @@ import (
 
 func cmdAgent(io *IO) *cli.Command {
 	explain := cmdCapsExplain(io, "caps")
-	explain.Usage = "short for rlp caps explain"
+	explain.Usage, explain.UsageText = "the same as rlp caps explain", "rlp agent caps mailer"
 	return &cli.Command{
 		Name: "agent", Usage: "write, build, sign, install and see agents",
-		Description: `Examples:
-   rlp agent list
-   rlp agent scaffold greeter && rlp agent build greeter
-   rlp agent install greeter.tar.gz`,
+		UsageText: `rlp agent list
+rlp agent scaffold greeter && rlp agent build greeter
+rlp agent install greeter.tar.gz`,
 		Subcommands: []*cli.Command{
 			cmdAgentPS(io), cmdAgentStart(io), cmdAgentStop(io), cmdAgentSend(io), cmdAgentRelease(io),
 			cmdAgentList(io), cmdAgentShow(io), cmdAgentGrant(io), explain,
@@ -30,7 +29,8 @@ func cmdAgent(io *IO) *cli.Command {
 func cmdAgentList(io *IO) *cli.Command {
 	return &cli.Command{
 		Name: "list", Usage: "agents that can be found, and what they may do",
-		Flags: []cli.Flag{agentsDirFlag(), jsonFlag()},
+		UsageText: "rlp agent list\nrlp agent list --json",
+		Flags:     []cli.Flag{agentsDirFlag(), jsonFlag()},
 		Action: func(c *cli.Context) error {
 			d, err := io.openDesk(c.String("agents-dir"))
 			if err != nil {
@@ -43,12 +43,10 @@ func cmdAgentList(io *IO) *cli.Command {
 
 func cmdAgentGrant(io *IO) *cli.Command {
 	return &cli.Command{
-		Name: "grant", Usage: "let an agent have what its policy.caps asks for", ArgsUsage: "NAME",
+		Name: "grant", Usage: "let an agent have what its policy.caps asks for", ArgsUsage: "AGENT",
+		UsageText: `rlp agent grant greeter`,
 		Description: `The grant is for these files and these capabilities: a version that wants more
-has to be granted again.
-
-Example:
-   rlp agent grant greeter`,
+has to be granted again.`,
 		Flags: []cli.Flag{agentsDirFlag(), &cli.BoolFlag{Name: "yes", Usage: "do not ask"}},
 		Action: func(c *cli.Context) error {
 			if c.NArg() != 1 {

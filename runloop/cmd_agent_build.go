@@ -17,11 +17,9 @@ import (
 func cmdAgentBuild(io *IO) *cli.Command {
 	return &cli.Command{
 		Name: "build", Usage: "compile an agent, refresh its digests, and grant what was built", ArgsUsage: "[DIR]",
+		UsageText: `rlp agent build agents/greeter`,
 		Description: `What is in DIR says which compiler: go.mod, src/*.c or src/main.rs. $GO, $CC and
-$RUSTC name another one. A signature that does not fit any more is removed.
-
-Example:
-   rlp agent build agents/greeter`,
+$RUSTC name another one. A signature that does not fit any more is removed.`,
 		Flags: []cli.Flag{&cli.BoolFlag{Name: "no-grant", Usage: "do not grant what was built"}},
 		Action: func(c *cli.Context) error {
 			if c.NArg() > 1 {

@@ -12,12 +12,10 @@ import (
 func cmdAgentInstall(io *IO) *cli.Command {
 	return &cli.Command{
 		Name: "install", Usage: "install an agent from a folder, a .tar or a .tar.gz", ArgsUsage: "PATH",
+		UsageText: `rlp agent install greeter.tar.gz
+rlp agent install ./greeter --yes`,
 		Description: `Digests, signature and trust policy are checked before anything is visible; then it
-shows what the agent asks for, and your yes is the grant.
-
-Examples:
-   rlp agent install greeter.tar.gz
-   rlp agent install ./greeter --yes`,
+shows what the agent asks for, and your yes is the grant.`,
 		Flags: []cli.Flag{
 			&cli.BoolFlag{Name: "yes", Usage: "agree to what it asks for, without a question"},
 			&cli.BoolFlag{Name: "allow-downgrade", Usage: "put an older version in place of a newer one"},
@@ -82,7 +80,8 @@ func checkReplacement(s *wasm.Staged, f installFlags) error {
 
 func cmdAgentRemove(io *IO) *cli.Command {
 	return &cli.Command{
-		Name: "remove", Usage: "remove an agent that was installed, and its grant", ArgsUsage: "NAME…",
+		Name: "remove", Usage: "remove an agent that was installed, and its grant", ArgsUsage: "AGENT...",
+		UsageText: "rlp agent remove greeter",
 		Action: func(c *cli.Context) error {
 			if c.NArg() == 0 {
 				return usageErrorf("which agent? (see rlp agent remove --help)")

@@ -15,12 +15,10 @@ import (
 
 func cmdAgentStart(io *IO) *cli.Command {
 	return &cli.Command{
-		Name: "start", Usage: "start a resident agent in the daemon", ArgsUsage: "NAME",
+		Name: "start", Usage: "start a resident agent in the daemon", ArgsUsage: "AGENT",
+		UsageText: `rlp agent start greeter`,
 		Description: `It waits until the agent is ready. A node that needs a resident starts it as
-well; residents that are to be there from the start stand in agents.residents.
-
-Example:
-   rlp agent start greeter`,
+well; residents that are to be there from the start stand in agents.residents.`,
 		Flags:  []cli.Flag{jsonFlag()},
 		Action: func(c *cli.Context) error { return lifeCommand(c, io, "agents.start", wasm.StateStarting) },
 	}
@@ -28,12 +26,10 @@ Example:
 
 func cmdAgentStop(io *IO) *cli.Command {
 	return &cli.Command{
-		Name: "stop", Usage: "end a resident agent in the daemon", ArgsUsage: "NAME",
+		Name: "stop", Usage: "end a resident agent in the daemon", ArgsUsage: "AGENT",
+		UsageText: `rlp agent stop greeter`,
 		Description: `The agent is asked to end, and made to after agents.stop_grace_ms. A node that
-needs it starts it again.
-
-Example:
-   rlp agent stop greeter`,
+needs it starts it again.`,
 		Flags:  []cli.Flag{jsonFlag()},
 		Action: func(c *cli.Context) error { return lifeCommand(c, io, "agents.stop", wasm.StateStopping) },
 	}
@@ -96,12 +92,10 @@ func settled(ctx context.Context, conn *daemonConn, a *ctrlAnswer, ref, passing 
 
 func cmdAgentRelease(io *IO) *cli.Command {
 	return &cli.Command{
-		Name: "release", Usage: "take an agent out of quarantine", ArgsUsage: "NAME",
+		Name: "release", Usage: "take an agent out of quarantine", ArgsUsage: "AGENT",
+		UsageText: `rlp agent release greeter`,
 		Description: `An agent that crashed again and again is not run any more, until it is released
-here or its bundle changes. See its log first.
-
-Example:
-   rlp agent release greeter`,
+here or its bundle changes. See its log first.`,
 		Action: func(c *cli.Context) error {
 			if c.NArg() != 1 {
 				return usageErrorf("which agent? (see rlp agent release --help)")
@@ -150,14 +144,12 @@ func releaseHere(q *wasm.Quarantine, ref string) error {
 
 func cmdAgentPS(io *IO) *cli.Command {
 	return &cli.Command{
-		Name: "ps", Usage: "what agents do in the daemon, and what they take", ArgsUsage: "[NAME...]",
+		Name: "ps", Usage: "what agents do in the daemon, and what they take", ArgsUsage: "[AGENT...]",
+		UsageText: `rlp agent ps
+rlp agent ps --json greeter`,
 		Description: `BUSY is time inside of the agent, on the wall's clock, or for one in a process of
 its own the processor time of that. MEMORY is what a resident has now, or an
-instance of another agent had last.
-
-Examples:
-   rlp agent ps
-   rlp agent ps --json greeter`,
+instance of another agent had last.`,
 		Flags: []cli.Flag{jsonFlag()},
 		Action: func(c *cli.Context) error {
 			cfg, err := io.config()

@@ -15,14 +15,12 @@ import (
 func cmdAgentScaffold(io *IO) *cli.Command {
 	return &cli.Command{
 		Name: "scaffold", Usage: "begin a new agent", ArgsUsage: "[NAME]",
+		UsageText: `rlp agent scaffold greeter --opening
+rlp agent scaffold parser --lang c --about "Reads tables"`,
 		Description: `It writes a bundle with a source that works, a test that passes and, for Go, a copy
-of the SDK: nothing is downloaded to build it. Without NAME it asks, on a terminal.
-
-Examples:
-   rlp agent scaffold greeter --opening
-   rlp agent scaffold parser --lang c --about "Reads tables"`,
+of the SDK: nothing is downloaded to build it. Without NAME it asks, on a terminal.`,
 		Flags: []cli.Flag{
-			&cli.StringFlag{Name: "lang", Value: "go", Usage: "write it in `LANG`: go, c or rust"},
+			&cli.StringFlag{Name: "lang", Value: "go", Usage: "write it in `go|c|rust`"},
 			&cli.StringFlag{Name: "dir", Usage: "put it into `DIR` (default: agents/NAME)"},
 			&cli.StringFlag{Name: "about", Usage: "what it does, in a `SENTENCE`"},
 			&cli.BoolFlag{Name: "opening", Usage: "write openings/NAME.yaml, too"},

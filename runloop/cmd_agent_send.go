@@ -16,13 +16,11 @@ import (
 
 func cmdAgentSend(io *IO) *cli.Command {
 	return &cli.Command{
-		Name: "send", Usage: "put a message into the mailbox of a resident agent", ArgsUsage: "NAME JSON",
+		Name: "send", Usage: "put a message into the mailbox of a resident agent", ArgsUsage: "AGENT JSON",
+		UsageText: `rlp agent send greeter '{"hello": "you"}'
+rlp agent send --wait 5s greeter '{"hello": "you"}'`,
 		Description: `With --wait the message, which must then be an object, asks for a reply, and the
-reply is printed.
-
-Examples:
-   rlp agent send greeter '{"hello": "you"}'
-   rlp agent send --wait 5s greeter '{"hello": "you"}'`,
+reply is printed.`,
 		Flags: []cli.Flag{&cli.DurationFlag{Name: "wait", Usage: "wait for a reply, for no longer than `TIME`"}},
 		Action: func(c *cli.Context) error {
 			if c.NArg() != 2 {

@@ -12,8 +12,9 @@ import (
 
 func cmdAgentShow(io *IO) *cli.Command {
 	return &cli.Command{
-		Name: "show", Usage: "ports, parameters, limits and capabilities of an agent", ArgsUsage: "NAME",
-		Flags: []cli.Flag{agentsDirFlag(), jsonFlag()},
+		Name: "show", Usage: "ports, parameters, limits and capabilities of an agent", ArgsUsage: "AGENT",
+		UsageText: "rlp agent show writer\nrlp agent show writer --json",
+		Flags:     []cli.Flag{agentsDirFlag(), jsonFlag()},
 		Action: func(c *cli.Context) error {
 			if c.NArg() != 1 {
 				return usageErrorf("which agent? (see rlp agent show --help)")

@@ -15,11 +15,9 @@ import (
 func cmdAgentKeygen(io *IO) *cli.Command {
 	return &cli.Command{
 		Name: "keygen", Usage: "make a key to sign agents with", ArgsUsage: "FILE",
+		UsageText: `rlp agent keygen ~/.runloop/keys/me`,
 		Description: `FILE gets the secret key and FILE.pub the public one, which is what others put
-behind rlp trust add.
-
-Example:
-   rlp agent keygen ~/.runloop/keys/me`,
+behind rlp trust add.`,
 		Action: func(c *cli.Context) error {
 			if c.NArg() != 1 {
 				return usageErrorf("into which file? (see rlp agent keygen --help)")
@@ -54,15 +52,16 @@ func agentKeygen(io *IO, file string) error {
 func cmdAgentSign(io *IO) *cli.Command {
 	return &cli.Command{
 		Name: "sign", Usage: "sign a bundle", ArgsUsage: "DIR",
+		UsageText: `rlp agent sign ./greeter --key ~/.runloop/keys/me`,
 		Description: `The signature is over the manifest, and through its digests over every file that
-says what the agent does; digests that are missing or old are written first.
-
-Example:
-   rlp agent sign ./greeter --key ~/.runloop/keys/me`,
-		Flags: []cli.Flag{&cli.StringFlag{Name: "key", Required: true, Usage: "the secret key in `FILE`"}},
+says what the agent does; digests that are missing or old are written first.`,
+		Flags: []cli.Flag{&cli.StringFlag{Name: "key", Usage: "the secret key in `FILE`"}},
 		Action: func(c *cli.Context) error {
 			if c.NArg() != 1 {
 				return usageErrorf("which bundle? (see rlp agent sign --help)")
+			}
+			if c.String("key") == "" {
+				return usageErrorf("--key FILE is missing: with which key? (see rlp agent sign --help)")
 			}
 			return agentSign(io, c.Args().First(), c.String("key"))
 		},
@@ -121,13 +120,11 @@ func readKey(file string) (*wasm.SigningKey, error) {
 
 func cmdAgentVerify(io *IO) *cli.Command {
 	return &cli.Command{
-		Name: "verify", Usage: "check digests, signature and trust of agents", ArgsUsage: "[DIR|NAME]…",
+		Name: "verify", Usage: "check digests, signature and trust of agents", ArgsUsage: "[DIR|AGENT...]",
+		UsageText: `rlp agent verify
+rlp agent verify ./greeter`,
 		Description: `Without arguments it checks every agent that can be found. The exit code is 1 when
-a file is not the one named, and 4 when the signature is nobody's that counts.
-
-Examples:
-   rlp agent verify
-   rlp agent verify ./greeter`,
+a file is not the one named, and 4 when the signature is nobody's that counts.`,
 		Flags: []cli.Flag{agentsDirFlag(), jsonFlag()},
 		Action: func(c *cli.Context) error {
 			d, err := io.openDesk(c.String("agents-dir"))

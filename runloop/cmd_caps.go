@@ -13,10 +13,9 @@ import (
 func cmdCaps(io *IO) *cli.Command {
 	return &cli.Command{
 		Name: "caps", Usage: "see, check and tighten what agents may do",
-		Description: `Examples:
-   rlp caps explain mailer           what it may do, and who took what away
-   rlp caps lint ./agents/mine/policy.caps
-   rlp caps tighten mailer --write   no more than its recorded runs needed`,
+		UsageText: `rlp caps explain mailer           what it may do, and who took what away
+rlp caps lint ./agents/mine/policy.caps
+rlp caps tighten mailer --write   no more than its recorded runs needed`,
 		Subcommands: []*cli.Command{cmdCapsExplain(io, "explain"), cmdCapsLint(io), cmdCapsTighten(io)},
 	}
 }
@@ -24,7 +23,8 @@ func cmdCaps(io *IO) *cli.Command {
 func cmdCapsExplain(io *IO, name string) *cli.Command {
 	return &cli.Command{
 		Name: name, Usage: "what an agent may do, and which layer took what away", ArgsUsage: "AGENT",
-		Flags: []cli.Flag{agentsDirFlag(), jsonFlag()},
+		UsageText: "rlp caps explain mailer\nrlp caps explain mailer --json",
+		Flags:     []cli.Flag{agentsDirFlag(), jsonFlag()},
 		Action: func(c *cli.Context) error {
 			if c.NArg() != 1 {
 				return usageErrorf("which agent? (see rlp caps explain --help)")

@@ -14,13 +14,11 @@ import (
 func cmdCapsLint(io *IO) *cli.Command {
 	return &cli.Command{
 		Name: "lint", Usage: "check files of capabilities, and what agents ask for against what they used",
-		ArgsUsage: "FILE|AGENT…",
+		ArgsUsage: "FILE|AGENT...",
+		UsageText: `rlp caps lint agents/mine/policy.caps
+rlp caps lint mailer writer`,
 		Description: `A FILE is a policy.caps or an override. An AGENT is checked against its runs
-in the knowledge base, too. The exit code is 1 for errors, not for warnings.
-
-Examples:
-   rlp caps lint agents/mine/policy.caps
-   rlp caps lint mailer writer`,
+in the knowledge base, too. The exit code is 1 for errors, not for warnings.`,
 		Flags: []cli.Flag{agentsDirFlag(), jsonFlag()},
 		Action: func(c *cli.Context) error {
 			if c.NArg() == 0 {

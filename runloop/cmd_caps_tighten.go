@@ -18,13 +18,11 @@ func cmdCapsTighten(io *IO) *cli.Command {
 	return &cli.Command{
 		Name: "tighten", Usage: "find the least that an agent's recorded runs needed, and prove it",
 		ArgsUsage: "AGENT",
+		UsageText: `rlp caps tighten mailer
+rlp caps tighten mailer --write`,
 		Description: `The override it prints is proved: every recorded attempt of this version was
 replayed under it and did the same as before. What no run needed may still be what
-the next one needs; an agent is told of a denial and can go on without.
-
-Examples:
-   rlp caps tighten mailer
-   rlp caps tighten mailer --write`,
+the next one needs; an agent is told of a denial and can go on without.`,
 		Flags: []cli.Flag{
 			agentsDirFlag(), jsonFlag(),
 			&cli.BoolFlag{Name: "write", Usage: "put it into the agent's override file"},

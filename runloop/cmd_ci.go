@@ -16,13 +16,11 @@ import (
 
 func cmdCI(io *IO) *cli.Command {
 	return &cli.Command{
-		Name: "ci", Usage: "replay recorded runs against the agents and openings that are here now",
+		Name: "ci", Usage: "replay recorded runs with the agents and openings of now",
 		ArgsUsage: "DIR",
-		Description: `Examples:
-   rlp ci testdata/runs
-   rlp ci testdata/runs --junit report.xml --agents-dir ./agents --openings-dir ./openings
-
-Every trace (*.json) and run bundle (*.rlrun) below DIR is replayed, offline and
+		UsageText: `rlp ci testdata/runs
+rlp ci testdata/runs --junit report.xml --agents-dir ./agents --openings-dir ./openings`,
+		Description: `Every trace (*.json) and run bundle (*.rlrun) below DIR is replayed, offline and
 sealed: each agent runs again with the answers that were recorded. Code and openings
 are those of today; that they changed is noted, and what they do otherwise fails the
 run: the first step that differs is named. The exit code is 0 when nothing differs, 1

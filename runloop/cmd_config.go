@@ -10,9 +10,11 @@ import (
 func cmdConfig(io *IO) *cli.Command {
 	return &cli.Command{
 		Name: "config", Usage: "see where the configuration comes from",
+		UsageText: "rlp config path --all\nrlp config validate",
 		Subcommands: []*cli.Command{
 			{
 				Name: "path", Usage: "print the files that are read",
+				UsageText: "rlp config path\nrlp config path --all",
 				Flags: []cli.Flag{
 					jsonFlag(),
 					&cli.BoolFlag{Name: "all", Usage: "every layer, and every value with the layer it comes from"},
@@ -21,7 +23,8 @@ func cmdConfig(io *IO) *cli.Command {
 			},
 			{
 				Name: "validate", Usage: "check all layers",
-				Action: func(*cli.Context) error { return configValidate(io) },
+				UsageText: "rlp config validate",
+				Action:    func(*cli.Context) error { return configValidate(io) },
 			},
 		},
 	}

@@ -12,6 +12,9 @@ import (
 func cmdKB(io *IO) *cli.Command {
 	return &cli.Command{
 		Name: "kb", Usage: "the knowledge base: contacts, notes, artifacts, runs",
+		UsageText: `rlp kb import ~/contacts.vcf ~/notes
+rlp kb search "Q4 plan"
+rlp kb why note:…`,
 		Subcommands: []*cli.Command{
 			kbAddCommand(io), kbImportCommand(io), kbSearchCommand(io), kbQueryCommand(io),
 			kbWhyCommand(io), kbVerifyCommand(io), kbStatsCommand(io),

@@ -13,13 +13,15 @@ import (
 func kbAddCommand(io *IO) *cli.Command {
 	return &cli.Command{
 		Name: "add", Usage: "add a contact or a note",
+		UsageText: `rlp kb add contact "Ada Fern" --email ada@example.com
+rlp kb add note Minutes --body @minutes.md`,
 		Subcommands: []*cli.Command{
 			{
 				Name: "contact", Usage: "add a contact, or change the one with that address", ArgsUsage: "NAME",
-				Description: "Example:\n   rlp kb add contact \"Ada Fern\" --email ada@example.com --org Mill",
+				UsageText: `rlp kb add contact "Ada Fern" --email ada@example.com --org Mill`,
 				Flags: []cli.Flag{
-					&cli.StringFlag{Name: "email", Usage: "`ADDRESS`"},
-					&cli.StringFlag{Name: "org", Usage: "`ORGANISATION`"},
+					&cli.StringFlag{Name: "email", Usage: "the `ADDRESS` of the contact"},
+					&cli.StringFlag{Name: "org", Usage: "the `ORGANISATION` that the contact is of"},
 					&cli.Float64Flag{Name: "trust", Usage: "how far to trust it, `0..1`"},
 					jsonFlag(),
 				},
@@ -34,14 +36,17 @@ func kbAddCommand(io *IO) *cli.Command {
 			},
 			{
 				Name: "note", Usage: "add a note", ArgsUsage: "TITLE",
-				Description: "Examples:\n   rlp kb add note \"Q4 plan\" --body \"The budget is fixed.\"\n" +
-					"   rlp kb add note \"Minutes\" --body @minutes.md --tag work",
+				UsageText: `rlp kb add note "Q4 plan" --body "The budget is fixed."
+rlp kb add note Minutes --body @minutes.md --tag work`,
 				Flags: []cli.Flag{
-					&cli.StringFlag{Name: "body", Usage: "`TEXT`, or @file, or - for stdin", Required: true},
-					&cli.StringSliceFlag{Name: "tag", Usage: "`TAG`; may be given again"},
+					&cli.StringFlag{Name: "body", Usage: "the `TEXT` of the note, or @file, or - for stdin"},
+					&cli.StringSliceFlag{Name: "tag", Usage: "a `TAG` of the note; may be given again"},
 					jsonFlag(),
 				},
 				Action: func(c *cli.Context) error {
+					if !c.IsSet("body") {
+						return usageErrorf("--body is missing: what does the note say? (see rlp kb add note --help)")
+					}
 					body, err := noteBody(io, c.String("body"))
 					if err != nil {
 						return err

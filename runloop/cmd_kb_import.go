@@ -12,14 +12,12 @@ import (
 func kbImportCommand(io *IO) *cli.Command {
 	return &cli.Command{
 		Name: "import", Usage: "import contacts and notes", ArgsUsage: "PATH...",
-		Description: `Examples:
-   rlp kb import contacts.vcf ~/notes
-   rlp kb import ~/notes --dry-run
-
-A .vcf file or a folder of Markdown notes. Importing the same again changes nothing.`,
+		UsageText: `rlp kb import contacts.vcf ~/notes
+rlp kb import ~/notes --dry-run`,
+		Description: `A .vcf file or a folder of Markdown notes. Importing the same again changes nothing.`,
 		Flags: []cli.Flag{
 			&cli.BoolFlag{Name: "dry-run", Usage: "say what would be imported, write nothing"},
-			&cli.StringFlag{Name: "format", Usage: "vcard or notes, where the path does not tell"},
+			&cli.StringFlag{Name: "format", Usage: "the files are `vcard|notes`, where the path does not tell"},
 			jsonFlag(),
 		},
 		Action: func(c *cli.Context) error {

@@ -14,10 +14,13 @@ import (
 
 func kbSearchCommand(io *IO) *cli.Command {
 	return &cli.Command{
-		Name: "search", Usage: "find contacts, notes and artifacts by words", ArgsUsage: "TEXT",
+		Name: "search", Usage: "find contacts, notes and artifacts by words", ArgsUsage: "TEXT...",
+		UsageText: `rlp kb search "Q4 plan"
+rlp kb search budget --domain notes --limit 3
+rlp kb search budget | cut -f4`,
 		Flags: []cli.Flag{
-			&cli.IntFlag{Name: "k", Value: 10, Usage: "at most `N` hits"},
-			&cli.StringSliceFlag{Name: "domain", Usage: "only `DOMAIN`: contacts, notes, artifacts, email"},
+			&cli.IntFlag{Name: "limit", Aliases: []string{"k"}, Value: 10, Usage: "at most `N` hits"},
+			&cli.StringSliceFlag{Name: "domain", Usage: "only `contacts|notes|artifacts|email`; may be given again"},
 			&cli.StringFlag{Name: "actor", Usage: "only what `ACTOR` said: user, system, agent:<name>"},
 			&cli.DurationFlag{Name: "within", Usage: "only of the last `DURATION`, such as 72h"},
 			&cli.BoolFlag{Name: "confirmed-only", Usage: "only what a person stands behind"},
@@ -40,7 +43,7 @@ func kbSearchCommand(io *IO) *cli.Command {
 
 func searchOf(c *cli.Context) pog.SearchRequest {
 	req := pog.SearchRequest{
-		Text: strings.Join(c.Args().Slice(), " "), K: c.Int("k"), Actor: c.String("actor"),
+		Text: strings.Join(c.Args().Slice(), " "), K: c.Int("limit"), Actor: c.String("actor"),
 		ConfirmedOnly: c.Bool("confirmed-only"),
 	}
 	for _, d := range c.StringSlice("domain") {
@@ -73,7 +76,7 @@ func showHits(io *IO, hits []pog.Hit, asJSON bool) error {
 func kbQueryCommand(io *IO) *cli.Command {
 	return &cli.Command{
 		Name: "query", Usage: "run one read-only SQL statement on the views", ArgsUsage: "SQL [VALUE...]",
-		Description: "Example:\n   rlp kb query \"SELECT name, email FROM contacts WHERE org = ?\" Mill",
+		UsageText: `rlp kb query "SELECT name, email FROM contacts WHERE org = ?" Mill`,
 		Flags: []cli.Flag{
 			jsonFlag(),
 			&cli.IntFlag{Name: "rows", Usage: "at most `N` rows"},
@@ -130,6 +133,7 @@ func cellText(v any) string {
 func kbWhyCommand(io *IO) *cli.Command {
 	return &cli.Command{
 		Name: "why", Usage: "show the events that something comes from", ArgsUsage: "ENTITY",
+		UsageText:   "rlp kb why note:…\nrlp kb why trace:0684 --json",
 		Description: "ENTITY is contact:…, note:…, artifact:…, run:…, trace:…, or an event's number.",
 		Flags:       []cli.Flag{jsonFlag()},
 		Action: func(c *cli.Context) error {
@@ -173,6 +177,7 @@ func writeCause(io *IO, c *pog.Cause, depth int) {
 func kbVerifyCommand(io *IO) *cli.Command {
 	return &cli.Command{
 		Name: "verify", Usage: "check every hash, the chain and the views",
+		UsageText: "rlp kb verify\nrlp kb verify --head 1042:9f3c…",
 		Flags: []cli.Flag{
 			jsonFlag(),
 			&cli.StringFlag{Name: "head", Usage: "a `HEAD` that was written down before: proves that nothing is missing"},
@@ -216,7 +221,7 @@ func showVerify(io *IO, r *pog.Report, asJSON bool) error {
 
 func kbStatsCommand(io *IO) *cli.Command {
 	return &cli.Command{
-		Name: "stats", Usage: "how much there is", Flags: []cli.Flag{jsonFlag()},
+		Name: "stats", Usage: "how much there is", UsageText: "rlp kb stats", Flags: []cli.Flag{jsonFlag()},
 		Action: func(c *cli.Context) error {
 			return io.withStore(c.Context, func(store *pog.Store) error {
 				s, err := store.Stats(c.Context)

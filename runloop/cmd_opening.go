@@ -13,13 +13,11 @@ import (
 func cmdOpening(io *IO) *cli.Command {
 	return &cli.Command{
 		Name: "opening", Usage: "check, see, convert and begin openings",
-		Description: `Examples:
-   rlp opening lint ./my.yaml ./other.opening
-   rlp opening graph compose_email --format mermaid
-   rlp opening convert ./my.yaml --to brace > my.opening
-   rlp opening new weekly_report contact_resolver context_gatherer writer
-
-An opening is a path, a name along openings.search_dirs or built in, or - for stdin.`,
+		UsageText: `rlp opening lint ./my.yaml ./other.opening
+rlp opening graph compose_email --format mermaid
+rlp opening convert ./my.yaml --to brace > my.opening
+rlp opening new weekly_report contact_resolver context_gatherer writer`,
+		Description: `An opening is a path, a name along openings.search_dirs or built in, or - for stdin.`,
 		Subcommands: []*cli.Command{
 			cmdOpeningList(io), cmdOpeningLint(io), cmdOpeningIR(io), cmdOpeningGraph(io),
 			cmdOpeningConvert(io), cmdOpeningNew(io),
@@ -30,21 +28,19 @@ An opening is a path, a name along openings.search_dirs or built in, or - for st
 func cmdOpeningLint(io *IO) *cli.Command {
 	return &cli.Command{
 		Name: "lint", Usage: "say all that is wrong with openings", ArgsUsage: "OPENING...",
-		Description: `Examples:
-   rlp opening lint compose_email -p recipient="Ada Fern"
-   rlp opening lint openings/*.yaml --json
-
-Every mistake is one line: file:line:col: what, and what to do about it. The exit
+		UsageText: `rlp opening lint compose_email -p recipient="Ada Fern"
+rlp opening lint openings/*.yaml --json`,
+		Description: `Every mistake is one line: file:line:col: what, and what to do about it. The exit
 code is 2 when anything is wrong.`,
 		Flags: []cli.Flag{
-			&cli.StringFlag{Name: "errors-format", Value: "table", Usage: "table or json"},
+			&cli.StringFlag{Name: "errors-format", Value: "table", Usage: "print mistakes as `table|json`"},
 			jsonFlag(),
 			&cli.StringFlag{Name: "agents-dir", Usage: "look for agents in `DIR` first"},
 			&cli.StringFlag{Name: "openings-dir", Usage: "look for openings in `DIR` first"},
-			&cli.StringSliceFlag{Name: "p", Usage: "a parameter, `KEY=VALUE`"},
+			&cli.StringSliceFlag{Name: "param", Aliases: []string{"p"}, Usage: "a parameter, `KEY=VALUE`"},
 		},
 		Action: func(c *cli.Context) error {
-			return openingLint(io, runFlagsOf(c), c.Args().Slice(), c.Bool("json"))
+			return openingLint(io, runFlagsOf(io, c), c.Args().Slice(), c.Bool("json"))
 		},
 	}
 }
@@ -136,11 +132,9 @@ func (o *IO) showLinted(results []linted, asJSON bool, format string) error {
 func cmdOpeningIR(io *IO) *cli.Command {
 	return &cli.Command{
 		Name: "ir", Usage: "print an opening's canonical form", ArgsUsage: "OPENING",
-		Description: `Examples:
-   rlp opening ir compose_email
-   rlp opening ir ./my.opening | sha256sum
-
-Both forms of an opening give the same bytes.`,
+		UsageText: `rlp opening ir compose_email
+rlp opening ir ./my.opening | sha256sum`,
+		Description: `Both forms of an opening give the same bytes.`,
 		Action: func(c *cli.Context) error {
 			parsed, _, err := parseArg(io, c)
 			if err != nil {
@@ -154,7 +148,7 @@ Both forms of an opening give the same bytes.`,
 
 // parseArg reads the opening that is a command's only argument.
 func parseArg(io *IO, c *cli.Context) (*opening.Opening, *openingSource, error) {
-	f := runFlagsOf(c)
+	f := runFlagsOf(io, c)
 	f.errorsFormat = orText(f.errorsFormat, "table")
 	if err := f.check(); err != nil {
 		return nil, nil, err

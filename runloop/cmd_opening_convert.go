@@ -13,15 +13,13 @@ import (
 func cmdOpeningConvert(io *IO) *cli.Command {
 	return &cli.Command{
 		Name: "convert", Usage: "print an opening in its other form", ArgsUsage: "OPENING",
-		Description: `Examples:
-   rlp opening convert compose_email
-   rlp opening convert ./my.opening --to yaml -o my.yaml
-
-Both forms say the same and have the same canonical form (rlp opening ir). Comments
+		UsageText: `rlp opening convert compose_email
+rlp opening convert ./my.opening --to yaml -o my.yaml`,
+		Description: `Both forms say the same and have the same canonical form (rlp opening ir). Comments
 and the layout of the file are lost.`,
 		Flags: []cli.Flag{
-			&cli.StringFlag{Name: "to", Usage: "`FORM`: yaml or brace; the other one by itself"},
-			&cli.StringFlag{Name: "o", Usage: "write to `FILE`"},
+			&cli.StringFlag{Name: "to", Usage: "print it as `yaml|brace`; the other one by itself"},
+			&cli.StringFlag{Name: "output", Aliases: []string{"o"}, Usage: "write to `FILE`"},
 			&cli.BoolFlag{Name: "force", Usage: "write over a file that is there"},
 		},
 		Action: func(c *cli.Context) error {
@@ -40,7 +38,7 @@ and the layout of the file are lost.`,
 			if err != nil {
 				return err
 			}
-			if err := io.writeOpening(c.String("o"), text, c.Bool("force")); err != nil {
+			if err := io.writeOpening(c.String("output"), text, c.Bool("force")); err != nil {
 				return err
 			}
 			if n := opening.Comments(src.name, src.text); n > 0 {

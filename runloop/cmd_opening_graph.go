@@ -13,13 +13,11 @@ import (
 func cmdOpeningGraph(io *IO) *cli.Command {
 	return &cli.Command{
 		Name: "graph", Usage: "show the nodes of an opening and what goes between them", ArgsUsage: "OPENING",
-		Description: `Examples:
-   rlp opening graph compose_email
-   rlp opening graph compose_email --format dot | dot -Tsvg > compose_email.svg
-
-Guarded edges are dashed, and nodes that use an opening have a double border.`,
+		UsageText: `rlp opening graph compose_email
+rlp opening graph compose_email --format dot | dot -Tsvg > compose_email.svg`,
+		Description: `Guarded edges are dashed, and nodes that use an opening have a double border.`,
 		Flags: []cli.Flag{
-			&cli.StringFlag{Name: "format", Value: "text", Usage: "text, mermaid, or dot for Graphviz"},
+			&cli.StringFlag{Name: "format", Value: "text", Usage: "print it as `text|mermaid|dot`; dot is for Graphviz"},
 		},
 		Action: func(c *cli.Context) error {
 			format := c.String("format")

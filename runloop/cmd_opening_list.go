@@ -14,11 +14,9 @@ import (
 func cmdOpeningList(io *IO) *cli.Command {
 	return &cli.Command{
 		Name: "list", Usage: "openings that can be run by name",
-		Description: `Examples:
-   rlp opening list
-   rlp opening list --json
-
-Openings are looked for along openings.search_dirs, then among those that are built
+		UsageText: `rlp opening list
+rlp opening list --json`,
+		Description: `Openings are looked for along openings.search_dirs, then among those that are built
 in. Of two with the same name the first one found counts.`,
 		Flags: []cli.Flag{
 			jsonFlag(), &cli.StringFlag{Name: "openings-dir", Usage: "look for openings in `DIR` first"},

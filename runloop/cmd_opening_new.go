@@ -14,23 +14,21 @@ import (
 func cmdOpeningNew(io *IO) *cli.Command {
 	return &cli.Command{
 		Name: "new", Usage: "begin an opening with installed agents", ArgsUsage: "NAME [AGENT...]",
-		Description: `Examples:
-   rlp opening new weekly_report contact_resolver context_gatherer writer
-   rlp opening new my_logs log_patterns log_summarizer --form brace
-
-Writes NAME.yaml (or NAME.opening) into the current folder: a node for each agent,
+		UsageText: `rlp opening new weekly_report contact_resolver context_gatherer writer
+rlp opening new my_logs log_patterns log_summarizer --form brace`,
+		Description: `Writes NAME.yaml (or NAME.opening) into the current folder: a node for each agent,
 edges between ports of the same type, and a parameter for all that an agent must be
 told. Without an AGENT it begins with one and lists the others.`,
 		Flags: []cli.Flag{
-			&cli.StringFlag{Name: "form", Value: "yaml", Usage: "yaml or brace"},
-			&cli.StringFlag{Name: "o", Usage: "write to `FILE`, - is stdout"},
+			&cli.StringFlag{Name: "form", Value: "yaml", Usage: "write it as `yaml|brace`"},
+			&cli.StringFlag{Name: "output", Aliases: []string{"o"}, Usage: "write to `FILE`, - is stdout"},
 			&cli.BoolFlag{Name: "force", Usage: "write over a file that is there"},
 			&cli.StringFlag{Name: "agents-dir", Usage: "look for agents in `DIR` first"},
 		},
 		Action: func(c *cli.Context) error {
 			return openingNew(io, &newFlags{
 				name: c.Args().First(), agents: c.Args().Tail(), form: opening.Syntax(c.String("form")),
-				out: c.String("o"), force: c.Bool("force"), agentsDir: c.String("agents-dir"),
+				out: c.String("output"), force: c.Bool("force"), agentsDir: c.String("agents-dir"),
 			})
 		},
 	}

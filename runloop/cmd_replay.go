@@ -16,13 +16,10 @@ func cmdReplay(io *IO) *cli.Command {
 	return &cli.Command{
 		Name: "replay", Usage: "run the agents of a recorded run again, and compare",
 		ArgsUsage: "TRACE",
-		Description: `Examples:
-   rlp replay trace:0b1c…          a run of the knowledge base
-   rlp replay trace.json           a file of rlp run --trace-out
-   rlp replay run.rlrun            a file of rlp runs export
-   rlp replay trace.json --agent writer=./agents/writer
-
-Each agent runs in its sandbox with the inputs, clock, seed and answers that were
+		UsageText: `rlp replay trace:0b1c…    # a run of the knowledge base
+rlp replay run.rlrun      # a file of rlp runs export
+rlp replay trace.json --agent writer=./agents/writer`,
+		Description: `Each agent runs in its sandbox with the inputs, clock, seed and answers that were
 recorded. Nothing leaves the sandbox and nothing is written. The exit code is 1 when
 anything differs.
 

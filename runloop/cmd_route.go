@@ -33,19 +33,6 @@ type routeFlags struct {
 
 const routeTimeoutMS = 200
 
-const routeHelp = `usage: rlp route [flags] PROMPT...     or     rlp route --stdin [flags]
-
-Decides whether a line is a shell command or a request for agents. Prints one JSON
-line and exits with 10 (shell), 11 (agent) or 12 (no decision in time).
-
-  --stdin             read the line from stdin
-  --timeout-ms N      give up after N ms (RUNLOOP_ROUTER_TIMEOUT_MS, default 200)
-  --shell zsh|bash    the shell that would run the line
-  --first-kind KIND   how that shell resolves the first word: alias, function,
-                      builtin, keyword, command or none (RUNLOOP_ROUTER_FIRST_KIND)
-  --first-dir         the shell would change into the first word
-`
-
 // parseRouteFlags reads the arguments after "route". Words that are no flags
 // are the line, as they stand.
 func parseRouteFlags(io *IO, args []string) (*routeFlags, error) {
@@ -121,8 +108,7 @@ func runRoute(_ context.Context, io *IO, args []string) error {
 		return err
 	}
 	if f.help {
-		_, err := fmt.Fprint(io.Stdout, routeHelp)
-		return err
+		return helpCommand(io, []string{"route"})
 	}
 	type outcome struct {
 		d   *router.Decision
@@ -228,18 +214,36 @@ func executable(path string) bool {
 func cmdRoute(io *IO) *cli.Command {
 	return &cli.Command{
 		Name: "route", Usage: "decide whether a line is for the shell or for agents",
-		SkipFlagParsing: true,
+		UsageText: `rlp route "tidy my downloads"
+printf %s "$line" | rlp route --stdin --shell zsh --first-kind alias`,
+		Description: `Prints one JSON line and exits with 10 (shell), 11 (agents) or 12 (no decision in
+time). Flags go before the line; words that are no flags are the line, as they stand.`,
+		ArgsUsage: "PROMPT...", Flags: routeFlagList(), SkipFlagParsing: true,
 		Action: func(c *cli.Context) error {
 			return runRoute(c.Context, io, append([]string{"route"}, c.Args().Slice()...))
 		},
 	}
 }
 
+// routeFlagList describes the flags that parseRouteFlags reads.
+func routeFlagList() []cli.Flag {
+	return []cli.Flag{
+		&cli.BoolFlag{Name: "stdin", Usage: "read the line from stdin"},
+		&cli.IntFlag{Name: "timeout-ms", Value: routeTimeoutMS, Usage: "give up after `N` ms (RUNLOOP_ROUTER_TIMEOUT_MS)"},
+		&cli.StringFlag{Name: "shell", Usage: "the shell that would run the line: `zsh|bash`"},
+		&cli.StringFlag{Name: "first-kind", Usage: "what the first word is there: " +
+			"`alias|function|builtin|keyword|command|none` (RUNLOOP_ROUTER_FIRST_KIND)"},
+		&cli.BoolFlag{Name: "first-dir", Usage: "the shell would change into the first word"},
+	}
+}
+
 func cmdWhy(io *IO) *cli.Command {
 	return &cli.Command{
-		Name: "why", Usage: "show why a line goes to the shell or to agents", ArgsUsage: "PROMPT",
-		SkipFlagParsing: true,
-		Action:          func(c *cli.Context) error { return whyCommand(io, c.Args().Slice()) },
+		Name: "why", Usage: "show why a line goes to the shell or to agents",
+		UsageText: `rlp why "tidy my downloads"
+rlp why --json git status`,
+		ArgsUsage: "PROMPT...", Flags: append(routeFlagList(), jsonFlag()), SkipFlagParsing: true,
+		Action: func(c *cli.Context) error { return whyCommand(io, c.Args().Slice()) },
 	}
 }
 
@@ -249,8 +253,7 @@ func whyCommand(io *IO, args []string) error {
 		return err
 	}
 	if f.help || f.line == "" && !f.stdin {
-		_, err := fmt.Fprint(io.Stdout, "usage: rlp why [--json] [flags of rlp route] PROMPT...\n")
-		return err
+		return helpCommand(io, []string{"why"})
 	}
 	d, err := decideRoute(io, f)
 	if err != nil {

@@ -16,31 +16,28 @@ func cmdRun(io *IO) *cli.Command {
 	return &cli.Command{
 		Name: "run", Usage: "run an opening",
 		ArgsUsage: "OPENING",
-		Description: `Examples:
-   rlp run compose_email --local -p recipient="Ada Fern" -p topic="Q4 plan"
-   rlp run ./my.yaml --local --params @params.json --yes --trace-out trace.json
-   rlp run summarize_logs --local -p log=@/var/log/syslog > run.ndjson
-
-OPENING is a path, a name along openings.search_dirs or built in, or - for stdin.
+		UsageText: `rlp run compose_email --local -p recipient="Ada Fern" -p topic="Q4 plan"
+rlp run ./my.yaml --local --params @params.json --yes --trace-out trace.json
+rlp run summarize_logs --local -p log=@/var/log/syslog > run.ndjson`,
+		Description: `OPENING is a path, a name along openings.search_dirs or built in, or - for stdin.
 On a terminal the run is shown as it goes; elsewhere its events are printed, one
 JSON object a line.`,
 		Flags: []cli.Flag{
 			&cli.BoolFlag{Name: "local", Usage: "run in this process, without the daemon"},
-			&cli.StringSliceFlag{Name: "p", Usage: "a parameter, `KEY=VALUE`; @file reads the value from a file"},
+			&cli.StringSliceFlag{Name: "param", Aliases: []string{"p"}, Usage: "a parameter, `KEY=VALUE`; @file reads the value from a file"},
 			&cli.StringFlag{Name: "params", Usage: "parameters as `JSON`, or @file"},
 			&cli.StringFlag{Name: "params-file", Usage: "parameters from a `FILE` of JSON, or - for stdin"},
 			&cli.StringFlag{Name: "prompt-env", Usage: "parameter prompt from the variable `VAR`"},
 			&cli.BoolFlag{Name: "detach", Usage: "print the trace id and leave the run to the daemon"},
 			&cli.BoolFlag{Name: "yes", Usage: "approve external actions without asking; this is recorded"},
 			&cli.StringFlag{Name: "trace-out", Usage: "write the trace to `FILE` for rlp replay"},
-			&cli.StringFlag{Name: "progress", Usage: "`HOW` to show the run: auto, text, plain, json or none (RLP_PROGRESS)"},
 			&cli.BoolFlag{Name: "json", Usage: "short for --progress json"},
-			&cli.StringFlag{Name: "errors-format", Value: "table", Usage: "how mistakes in the opening are shown: table or json"},
+			&cli.StringFlag{Name: "errors-format", Value: "table", Usage: "show mistakes in the opening as `table|json`"},
 			&cli.StringFlag{Name: "agents-dir", Usage: "look for agents in `DIR` first"},
 			&cli.StringFlag{Name: "openings-dir", Usage: "look for openings in `DIR` first"},
-			&cli.StringSliceFlag{Name: "grant", Usage: "let the agent `NAME` have what it asks for, in this run"},
+			&cli.StringSliceFlag{Name: "grant", Usage: "let the `AGENT` have what it asks for, in this run"},
 		},
-		Action: func(c *cli.Context) error { return runCommand(c.Context, io, runFlagsOf(c)) },
+		Action: func(c *cli.Context) error { return runCommand(c.Context, io, runFlagsOf(io, c)) },
 	}
 }
 
@@ -62,20 +59,16 @@ type runFlags struct {
 	report func(*opening.Report) error
 }
 
-func runFlagsOf(c *cli.Context) *runFlags {
-	progress := c.String("progress")
-	if c.Bool("json") {
-		progress = progressJSON
-	}
+func runFlagsOf(io *IO, c *cli.Context) *runFlags {
 	return &runFlags{
-		progress: progress,
+		progress: io.progress(c.Bool("json")),
 		ref:      c.Args().First(), local: c.Bool("local"), yes: c.Bool("yes"), detach: c.Bool("detach"),
 		traceOut: c.String("trace-out"), errorsFormat: c.String("errors-format"),
 		agentsDir: c.String("agents-dir"), openingsDir: c.String("openings-dir"),
 		grants: c.StringSlice("grant"), extra: c.NArg() > 1,
 		params: paramFlags{
 			json: c.String("params"), file: c.String("params-file"),
-			promptEnv: c.String("prompt-env"), pairs: c.StringSlice("p"),
+			promptEnv: c.String("prompt-env"), pairs: c.StringSlice("param"),
 		},
 	}
 }

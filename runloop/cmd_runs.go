@@ -19,42 +19,41 @@ import (
 func cmdRuns(io *IO) *cli.Command {
 	return &cli.Command{
 		Name: "runs", Usage: "see and steer runs",
-		Description: `Examples:
-   rlp runs list --state running
-   rlp runs show trace:0684fb4c-07ec-4457-b35d-6d643e2e8f3e
-   rlp runs follow trace:0684fb4c-07ec-4457-b35d-6d643e2e8f3e
-   rlp runs cancel trace:0684fb4c-07ec-4457-b35d-6d643e2e8f3e`,
+		UsageText: `rlp runs list --state running
+rlp runs show trace:0684fb4c-07ec-4457-b35d-6d643e2e8f3e
+rlp runs follow trace:0684fb4c-07ec-4457-b35d-6d643e2e8f3e
+rlp runs cancel trace:0684fb4c-07ec-4457-b35d-6d643e2e8f3e`,
 		Subcommands: []*cli.Command{
 			{
 				Name: "list", Usage: "the latest runs",
+				UsageText: "rlp runs list --state running\nrlp runs list --limit 5 --json",
 				Flags: []cli.Flag{
 					jsonFlag(), ownLedgerFlag(),
-					&cli.StringFlag{Name: "state", Usage: "only runs in `STATE`: " + strings.Join(runStates, ", ")},
-					&cli.IntFlag{Name: "n", Value: 20, Usage: "at most `N`"},
+					&cli.StringFlag{Name: "state", Usage: "only runs that are `" + strings.Join(runStates, "|") + "`"},
+					&cli.IntFlag{Name: "limit", Aliases: []string{"n"}, Value: 20, Usage: "at most `N`"},
 				},
 				Action: func(c *cli.Context) error {
-					return runsList(c, io, c.String("state"), c.Int("n"))
+					return runsList(c, io, c.String("state"), c.Int("limit"))
 				},
 			},
 			{
 				Name: "show", Usage: "the nodes of a run", ArgsUsage: "TRACE", Flags: []cli.Flag{jsonFlag(), ownLedgerFlag()},
+				UsageText: "rlp runs show 0684\nrlp runs show 0684 --json",
 				Action: withTrace(func(c *cli.Context, id uuid.UUID) error {
 					return runsShow(c, io, id)
 				}),
 			},
 			{
 				Name: "follow", Usage: "watch a run of the daemon until it ends", ArgsUsage: "TRACE",
-				Flags: []cli.Flag{&cli.StringFlag{Name: "progress", Usage: "as in rlp run"}, jsonFlag()},
+				UsageText: "rlp runs follow 0684\nrlp runs follow 0684 --json",
+				Flags:     []cli.Flag{jsonFlag()},
 				Action: withTrace(func(c *cli.Context, id uuid.UUID) error {
-					progress := c.String("progress")
-					if c.Bool("json") {
-						progress = progressJSON
-					}
-					return runsFollow(c.Context, io, id, progress)
+					return runsFollow(c.Context, io, id, io.progress(c.Bool("json")))
 				}),
 			},
 			{
 				Name: "cancel", Usage: "stop a run of the daemon", ArgsUsage: "TRACE",
+				UsageText: "rlp runs cancel 0684",
 				Action: withTrace(func(c *cli.Context, id uuid.UUID) error {
 					_, err := steerRun(c.Context, io, id, &ctrlRequest{Op: "run.cancel"})
 					return err

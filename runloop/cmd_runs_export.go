@@ -13,17 +13,15 @@ import (
 func cmdRunsExport(io *IO) *cli.Command {
 	return &cli.Command{
 		Name: "export", Usage: "put a run into one file", ArgsUsage: "TRACE",
-		Description: `Examples:
-   rlp runs export trace:0b1c…
-   rlp runs export trace:0b1c… -o bug.rlrun --with-agents
-   rlp runs export trace:0b1c… -o public.rlrun --redact
-
-The file holds the opening, the trace, the run's events with their place in the
+		UsageText: `rlp runs export trace:0b1c…
+rlp runs export trace:0b1c… -o bug.rlrun --with-agents
+rlp runs export trace:0b1c… -o public.rlrun --redact`,
+		Description: `The file holds the opening, the trace, the run's events with their place in the
 ledger's chain, and its artifacts. rlp runs verify checks it, rlp replay and rlp
 trace take it, on any machine. With --redact, what people wrote or are called is
 replaced by salted hashes of it; the file can still be checked, but not replayed.`,
 		Flags: []cli.Flag{
-			&cli.StringFlag{Name: "o", Usage: "write to `FILE`; - is stdout (default: named after opening and trace)"},
+			&cli.StringFlag{Name: "output", Aliases: []string{"o"}, Usage: "write to `FILE`; - is stdout (default: named after opening and trace)"},
 			&cli.BoolFlag{Name: "with-agents", Usage: "put the agents that ran into it as well"},
 			&cli.BoolFlag{Name: "redact", Usage: "replace addresses, names and texts by commitments"},
 			&cli.StringFlag{Name: "key", Usage: "the salt of --redact, read from `FILE` or made there"},
@@ -35,7 +33,7 @@ replaced by salted hashes of it; the file can still be checked, but not replayed
 				return usageErrorf("which run? (see rlp runs export --help)")
 			}
 			return runsExport(c.Context, io, &exportFlags{
-				ref: c.Args().First(), out: c.String("o"), withAgents: c.Bool("with-agents"),
+				ref: c.Args().First(), out: c.String("output"), withAgents: c.Bool("with-agents"),
 				redact: c.Bool("redact"), key: c.String("key"), agentsDir: c.String("agents-dir"), json: c.Bool("json"),
 			})
 		},

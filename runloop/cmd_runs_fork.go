@@ -13,14 +13,12 @@ import (
 func cmdRunsFork(io *IO) *cli.Command {
 	return &cli.Command{
 		Name: "fork", Usage: "run again from a step on, and take over the rest", ArgsUsage: "TRACE",
-		Description: `Examples:
-   rlp runs fork trace:0b1c… --from draft
-   rlp runs fork trace:0b1c… -p tone=stern
-   rlp runs fork trace:0b1c… --agent critic=./agents/critic --grant critic --local
-   rlp runs fork run.rlrun --set draft.with.model=local:small --local
-   rlp runs fork trace:0b1c… --from draft --detach    # print its trace id, and leave it
-
-A step is taken over when its code, what it is told, its inputs and what it may do are
+		UsageText: `rlp runs fork trace:0b1c… --from draft
+rlp runs fork trace:0b1c… -p tone=stern
+rlp runs fork trace:0b1c… --agent critic=./agents/critic --grant critic --local
+rlp runs fork run.rlrun --set draft.with.model=local:small --local
+rlp runs fork trace:0b1c… --from draft --detach    # print its trace id, and leave it`,
+		Description: `A step is taken over when its code, what it is told, its inputs and what it may do are
 as they were; everything else runs, and --from makes a step run with all that depends on
 it. The report shows what was taken over, what came out otherwise, and what it cost.
 
@@ -29,16 +27,15 @@ that very bundle (rlp agent install). --local needs no daemon, takes bundles fro
 and forks runs out of files.`,
 		Flags: []cli.Flag{
 			&cli.StringFlag{Name: "from", Usage: "run `NODE` anew, and all that depends on it"},
-			&cli.StringSliceFlag{Name: "p", Usage: "another parameter, `KEY=VALUE`"},
+			&cli.StringSliceFlag{Name: "param", Aliases: []string{"p"}, Usage: "another parameter, `KEY=VALUE`"},
 			&cli.StringSliceFlag{Name: "set", Usage: "tell a node something else, `NODE.with.KEY=VALUE`"},
 			&cli.StringSliceFlag{Name: "agent", Usage: "use the bundle at PATH for an agent, `NAME=PATH`"},
 			&cli.StringFlag{Name: "agents-dir", Usage: "look for agents in `DIR` first"},
-			&cli.StringSliceFlag{Name: "grant", Usage: "let the agent `NAME` have what it asks for, in this run"},
+			&cli.StringSliceFlag{Name: "grant", Usage: "let the `AGENT` have what it asks for, in this run"},
 			&cli.BoolFlag{Name: "local", Usage: "run in this process, without the daemon"},
 			&cli.BoolFlag{Name: "detach", Usage: "print the trace id and leave the run to the daemon"},
 			&cli.BoolFlag{Name: "yes", Usage: "approve external actions without asking; this is recorded"},
 			&cli.StringFlag{Name: "trace-out", Usage: "write the trace to `FILE` for rlp replay"},
-			&cli.StringFlag{Name: "progress", Usage: "`HOW` to show the run, as in rlp run (default: none but on a terminal)"},
 			jsonFlag(),
 		},
 		Action: func(c *cli.Context) error {
@@ -65,11 +62,11 @@ func forkFlagsOf(io *IO, c *cli.Context) *forkFlags {
 		from: c.String("from"), sets: c.StringSlice("set"), agents: c.StringSlice("agent"), json: c.Bool("json"),
 		run: runFlags{
 			ref: c.Args().First(), local: c.Bool("local"), detach: c.Bool("detach"), yes: c.Bool("yes"), traceOut: c.String("trace-out"),
-			progress: c.String("progress"), agentsDir: c.String("agents-dir"), grants: c.StringSlice("grant"),
-			params: paramFlags{pairs: c.StringSlice("p")}, errorsFormat: "table",
+			progress: io.progress(false), agentsDir: c.String("agents-dir"), grants: c.StringSlice("grant"),
+			params: paramFlags{pairs: c.StringSlice("param")}, errorsFormat: "table",
 		},
 	}
-	if f.run.progress == "" && (f.json || !io.live()) {
+	if f.run.progress == progressAuto && (f.json || !io.live()) {
 		f.run.progress = progressNone
 	}
 	return f

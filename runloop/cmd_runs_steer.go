@@ -13,10 +13,8 @@ import (
 func cmdRunsPause(io *IO) *cli.Command {
 	return &cli.Command{
 		Name: "pause", Usage: "let what runs finish and start no other node", ArgsUsage: "TRACE",
-		Description: `A paused run stays paused when the daemon is restarted.
-
-Example:
-   rlp runs pause trace:0b51d2c0-9a55-4e0e-8f3a-000000000001`,
+		UsageText:   `rlp runs pause trace:0b51d2c0-9a55-4e0e-8f3a-000000000001`,
+		Description: `A paused run stays paused when the daemon is restarted.`,
 		Action: withTrace(func(c *cli.Context, id uuid.UUID) error {
 			_, err := steerRun(c.Context, io, id, &ctrlRequest{Op: "run.pause"})
 			return err
@@ -27,11 +25,9 @@ Example:
 func cmdRunsResume(io *IO) *cli.Command {
 	return &cli.Command{
 		Name: "resume", Usage: "go on with a run that is paused, or that lost its process", ArgsUsage: "TRACE",
-		Description: `Nodes that have finished do not run again.
-
-Examples:
-   rlp runs resume trace:0b51d2c0-9a55-4e0e-8f3a-000000000001
-   rlp runs resume --accept-agents TRACE   # an agent was updated meanwhile`,
+		UsageText: `rlp runs resume trace:0b51d2c0-9a55-4e0e-8f3a-000000000001
+rlp runs resume --accept-agents TRACE   # an agent was updated meanwhile`,
+		Description: `Nodes that have finished do not run again.`,
 		Flags: []cli.Flag{
 			&cli.BoolFlag{Name: "accept-agents", Usage: "go on with the agents as they are now, if they changed since the run began"},
 		},
@@ -45,10 +41,8 @@ Examples:
 func cmdRunsStep(io *IO) *cli.Command {
 	return &cli.Command{
 		Name: "step", Usage: "run the next node of a paused run", ArgsUsage: "TRACE",
-		Description: `It starts the node that is next in the order of the file, and prints its id.
-
-Example:
-   rlp runs pause TRACE && rlp runs step TRACE`,
+		UsageText:   `rlp runs pause TRACE && rlp runs step TRACE`,
+		Description: `It starts the node that is next in the order of the file, and prints its id.`,
 		Action: withTrace(func(c *cli.Context, id uuid.UUID) error {
 			a, err := steerRun(c.Context, io, id, &ctrlRequest{Op: "run.step"})
 			if err != nil {

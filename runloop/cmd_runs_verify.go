@@ -12,12 +12,10 @@ import (
 func cmdRunsVerify(io *IO) *cli.Command {
 	return &cli.Command{
 		Name: "verify", Usage: "check every byte of a run bundle", ArgsUsage: "FILE",
-		Description: `Examples:
-   rlp runs verify run.rlrun
-   rlp runs verify run.rlrun --head 3b9f…
-   rlp runs verify public.rlrun --original run.rlrun --key salt
-
-A bundle is whole in itself when its parts fit its head. That nobody made another of
+		UsageText: `rlp runs verify run.rlrun
+rlp runs verify run.rlrun --head 3b9f…
+rlp runs verify public.rlrun --original run.rlrun --key salt`,
+		Description: `A bundle is whole in itself when its parts fit its head. That nobody made another of
 it, only a head from elsewhere can tell: --head compares with one that was written
 down. --original shows that a redacted bundle says the same as the one it was made of.
 The exit code is 1 when anything is wrong.`,

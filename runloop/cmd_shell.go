@@ -15,12 +15,12 @@ var shells = []string{string(router.Zsh), string(router.Bash)}
 func cmdShell(io *IO) *cli.Command {
 	return &cli.Command{
 		Name: "shell", Usage: "let Enter in zsh or bash send requests to agents",
+		UsageText: `eval "$(rlp shell init bash)"    # in ~/.bashrc`,
 		Subcommands: []*cli.Command{
 			{
 				Name: "init", Usage: "print the integration of a shell, for eval",
 				ArgsUsage: strings.Join(shells, "|"),
-				Description: `Example, for ~/.bashrc:
-   eval "$(rlp shell init bash)"`,
+				UsageText: `eval "$(rlp shell init bash)"    # in ~/.bashrc`,
 				Action: func(c *cli.Context) error { return shellInit(io, c.Args().Slice()) },
 			},
 		},

@@ -13,11 +13,11 @@ import (
 func cmdStatus(io *IO) *cli.Command {
 	return &cli.Command{
 		Name: "status", Usage: "is the daemon there, and how is it",
-		Description: `It exits with 3 when no daemon answers. Examples:
-   rlp status
-   rlp status --json`,
-		Flags:  []cli.Flag{jsonFlag()},
-		Action: func(c *cli.Context) error { return statusCommand(c.Context, io, c.Bool("json")) },
+		UsageText: `rlp status
+rlp status --json`,
+		Description: `It exits with 3 when no daemon answers.`,
+		Flags:       []cli.Flag{jsonFlag()},
+		Action:      func(c *cli.Context) error { return statusCommand(c.Context, io, c.Bool("json")) },
 	}
 }
 

@@ -14,16 +14,14 @@ func cmdTrace(io *IO) *cli.Command {
 	return &cli.Command{
 		Name: "trace", Usage: "show what crossed between the agents of a run",
 		ArgsUsage: "TRACE",
-		Description: `Examples:
-   rlp trace trace:0b1c…
-   rlp trace trace.json --format table
-   rlp trace trace:0b1c… --format html > run.html
-   rlp trace run.rlrun --format mermaid
-
-The page of --format html holds all of the run: it opens from disk, without network
+		UsageText: `rlp trace trace:0b1c…
+rlp trace trace.json --format table
+rlp trace trace:0b1c… --format html > run.html
+rlp trace run.rlrun --format mermaid`,
+		Description: `The page of --format html holds all of the run: it opens from disk, without network
 and without scripts.`,
 		Flags: []cli.Flag{
-			&cli.StringFlag{Name: "format", Value: opening.FormatText, Usage: strings.Join(opening.TraceFormats(), ", ")},
+			&cli.StringFlag{Name: "format", Value: opening.FormatText, Usage: "print it as `" + strings.Join(opening.TraceFormats(), "|") + "`"},
 			jsonFlag(),
 		},
 		Action: func(c *cli.Context) error {

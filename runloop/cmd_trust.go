@@ -14,19 +14,19 @@ import (
 func cmdTrust(io *IO) *cli.Command {
 	return &cli.Command{
 		Name: "trust", Usage: "say whose signatures count, and for which agents",
-		Description: `Examples:
-   rlp trust add acme ed25519:… --agents 'mail_*' --caps most.caps
-   rlp trust list
-   rlp trust revoke acme --reason "the key was lost"`,
+		UsageText: `rlp trust add acme ed25519:… --agents 'mail_*' --caps most.caps
+rlp trust list
+rlp trust revoke acme --reason "the key was lost"`,
 		Subcommands: []*cli.Command{
 			{
-				Name: "list", Usage: "signers, rules and revoked keys", Flags: []cli.Flag{jsonFlag()},
+				Name: "list", Usage: "signers, rules and revoked keys", UsageText: "rlp trust list", Flags: []cli.Flag{jsonFlag()},
 				Action: func(c *cli.Context) error { return trustList(io, c.Bool("json")) },
 			},
 			cmdTrustAdd(io),
 			{
 				Name: "revoke", Usage: "never trust a key again", ArgsUsage: "NAME|KEY",
-				Flags: []cli.Flag{&cli.StringFlag{Name: "reason", Usage: "`WHY`, for those who read the refusal"}},
+				UsageText: `rlp trust revoke acme --reason "the key was lost"`,
+				Flags:     []cli.Flag{&cli.StringFlag{Name: "reason", Usage: "say `WHY`, for those who read the refusal"}},
 				Action: func(c *cli.Context) error {
 					if c.NArg() != 1 {
 						return usageErrorf("which key? (see rlp trust revoke --help)")
@@ -43,11 +43,9 @@ func cmdTrust(io *IO) *cli.Command {
 func cmdTrustAdd(io *IO) *cli.Command {
 	return &cli.Command{
 		Name: "add", Usage: "trust what a key has signed", ArgsUsage: "NAME KEY",
+		UsageText: `rlp trust add acme ed25519:… --expires 2027-12-31 --agents 'mail_*' --inline`,
 		Description: `A second add with the same NAME and KEY adds a rule. The first rule that fits an
-agent's name holds.
-
-Example:
-   rlp trust add acme ed25519:… --expires 2027-12-31 --agents 'mail_*' --inline`,
+agent's name holds.`,
 		Flags: []cli.Flag{
 			&cli.StringSliceFlag{Name: "agents", Usage: "only agents whose name fits `PATTERN` (default: all)"},
 			&cli.StringFlag{Name: "caps", Usage: "the most that they may have: a `FILE` like policy.caps"},

@@ -11,8 +11,9 @@ import (
 func cmdVersion(io *IO) *cli.Command {
 	return &cli.Command{
 		Name: "version", Usage: "print the version, and what it was built from",
-		Flags:  []cli.Flag{jsonFlag()},
-		Action: func(c *cli.Context) error { return printVersion(io, c.Bool("json")) },
+		UsageText: "rlp version\nrlp version --json",
+		Flags:     []cli.Flag{jsonFlag()},
+		Action:    func(c *cli.Context) error { return printVersion(io, c.Bool("json")) },
 	}
 }
 

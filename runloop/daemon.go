@@ -26,15 +26,16 @@ const daemonReady = 1
 // runDaemon is runloopd: the bus with a socket, and runs that outlive the
 // terminals they were started from. It stays in the foreground.
 func runDaemon(ctx context.Context, io *IO, args []string) error {
-	app := newApp(io, "runloopd", "the daemon: runs openings and serves the bus on a socket")
-	app.UsageText = "runloopd [--config FILE] [--socket PATH]\n   runloopd --check"
-	app.Description = `It stays in the foreground and logs to stderr. SIGHUP reads the configuration again,
-SIGTERM lets runs end first, a second signal does not.
+	return runApp(ctx, io, newDaemon(io), args)
+}
 
-Examples:
-   runloopd &
-   runloopd --check && systemctl --user restart runloopd
-   RUNLOOP__OBSERVABILITY__METRICS__LISTEN=:9464 runloopd`
+func newDaemon(io *IO) *cli.App {
+	app := newApp(io, "runloopd", "the daemon: runs openings and serves the bus on a socket")
+	app.UsageText = `runloopd &
+runloopd --check && systemctl --user restart runloopd
+RUNLOOP__OBSERVABILITY__METRICS__LISTEN=:9464 runloopd`
+	app.Description = `It stays in the foreground and logs to stderr. SIGHUP reads the configuration again,
+SIGTERM lets runs end first, a second signal does not.`
 	app.Flags = []cli.Flag{
 		&cli.StringFlag{Name: "config", Usage: "read `FILE` in place of the system's and the user's"},
 		&cli.StringFlag{Name: "socket", Usage: "listen on `PATH`"},
@@ -59,7 +60,7 @@ Examples:
 		}
 		return serveDaemon(c.Context, io, cfg)
 	}
-	return app.RunContext(ctx, append([]string{"runloopd"}, args...))
+	return app
 }
 
 // checkDaemon opens everything but the sockets, and closes it again.

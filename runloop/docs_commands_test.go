@@ -90,5 +90,5 @@ func checkCommand(list []*cli.Command, words []string) string {
 
 func hasFlag(c *cli.Command, word string) bool {
 	name, _, _ := strings.Cut(strings.TrimLeft(word, "-"), "=")
-	return name == "help" || slices.ContainsFunc(c.Flags, func(f cli.Flag) bool { return slices.Contains(f.Names(), name) })
+	return flagNamed(commonFlagList(), "--"+name) != nil || slices.ContainsFunc(c.Flags, func(f cli.Flag) bool { return slices.Contains(f.Names(), name) })
 }

@@ -3,6 +3,7 @@ package runloop
 import (
 	"errors"
 	"fmt"
+	"strings"
 )
 
 // Exit codes (spec/06).
@@ -39,6 +40,31 @@ func usageErrorf(format string, args ...any) error {
 var errShown = errors.New("shown")
 
 func isShown(err error) bool { return errors.Is(err, errShown) }
+
+// errorChain lists what an error is made of, from the outside in, with the types:
+// a line for each. errShown and our own codes are of no interest there.
+func errorChain(err error) string {
+	var b strings.Builder
+	var walk func(err error, depth int)
+	walk = func(err error, depth int) {
+		if _, ours := err.(*exitError); !ours {
+			fmt.Fprintf(&b, "%s%T: %s\n", strings.Repeat("  ", depth), err, printable(err.Error()))
+			depth++
+		}
+		switch e := err.(type) {
+		case interface{ Unwrap() error }:
+			if inner := e.Unwrap(); inner != nil {
+				walk(inner, depth)
+			}
+		case interface{ Unwrap() []error }:
+			for _, inner := range e.Unwrap() {
+				walk(inner, depth)
+			}
+		}
+	}
+	walk(err, 1)
+	return b.String()
+}
 
 // exitCode is the code that err means; errors that name none mean failed.
 func exitCode(err error) int {

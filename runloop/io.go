@@ -26,7 +26,8 @@ type IO struct {
 	// Warn, when set, gets diagnostics in place of Stderr.
 	Warn func(text string)
 
-	typed typedLines // answers to questions
+	common commonFlags // of the command line
+	typed  typedLines  // answers to questions
 }
 
 // getenv is the value of a variable, "" when it is not set.
@@ -48,7 +49,7 @@ func (o *IO) isTerminalDevice(stream any) bool {
 
 // interactive reports whether a person can be asked something.
 func (o *IO) interactive() bool {
-	return o.isTerminal(o.Stdin) && o.isTerminal(o.Stderr)
+	return !o.common.noInput && o.isTerminal(o.Stdin) && o.isTerminal(o.Stderr)
 }
 
 // live reports whether a view that redraws itself makes sense.
@@ -56,13 +57,23 @@ func (o *IO) live() bool {
 	return o.isTerminal(o.Stdout) && o.isTerminal(o.Stderr) && o.getenv("CI") == ""
 }
 
-// colour reports whether a stream gets colours (https://no-color.org).
+// colour reports whether a stream gets colours: as --color says, else as
+// NO_COLOR (https://no-color.org), FORCE_COLOR and CLICOLOR_FORCE do, else if it
+// is a terminal.
 func (o *IO) colour(stream any) bool {
-	if o.getenv("NO_COLOR") != "" {
+	switch {
+	case o.common.color == colorAlways:
+		return true
+	case o.common.color == colorNever, o.getenv("NO_COLOR") != "":
 		return false
+	case isOn(o.getenv("FORCE_COLOR")), isOn(o.getenv("CLICOLOR_FORCE")):
+		return true
 	}
-	return o.isTerminal(stream) || o.getenv("CLICOLOR_FORCE") != ""
+	return o.isTerminal(stream)
 }
+
+// isOn reports whether a variable that forces something does.
+func isOn(value string) bool { return value != "" && value != "0" && value != "false" }
 
 // size is the columns and rows of a terminal; 0 where there is none.
 func (o *IO) size(stream any) (columns, rows int) {

@@ -2,6 +2,7 @@ package runloop
 
 import (
 	"bufio"
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"strings"
@@ -28,11 +29,17 @@ type runView struct {
 	err    error       // the first failure to write
 }
 
-// newRunView picks the view that a flag, or the environment, asks for.
-func (o *IO) newRunView(progress string) (*runView, error) {
-	if progress == "" {
-		progress = orText(o.getenv("RLP_PROGRESS"), progressAuto)
+// progress is how the flags or the environment ask for what goes on to be
+// shown: one of the above, if they are right.
+func (o *IO) progress(asJSON bool) string {
+	if asJSON {
+		return progressJSON
 	}
+	return cmp.Or(o.common.progress, o.getenv("RLP_PROGRESS"), progressAuto)
+}
+
+// newRunView picks the view that progress names.
+func (o *IO) newRunView(progress string) (*runView, error) {
 	v := &runView{io: o, mode: progress}
 	switch progress {
 	case progressAuto, progressText:

@@ -5,11 +5,13 @@ import (
 	"bytes"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -50,7 +52,7 @@ func TestScripts(t *testing.T) {
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"events": cmdEvents, "bundle": cmdBundle, "crew": cmdCrew, "pick": cmdPick, "stays": cmdStays,
-			"model": cmdModel, "walk": cmdWalk,
+			"model": cmdModel, "walk": cmdWalk, "exits": cmdExits,
 		},
 	})
 }
@@ -206,6 +208,25 @@ func cmdWalk(ts *testscript.TestScript, neg bool, args []string) {
 		blocks[i], _, _ = strings.Cut(blocks[i], "```")
 	}
 	ts.Check(ts.Exec("sh", "-exc", strings.Join(blocks, "\n")))
+}
+
+// cmdExits is `exits CODE PROGRAM ARG...`: it runs a program, which exits with
+// CODE.
+func cmdExits(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 2 {
+		ts.Fatalf("usage: exits CODE PROGRAM ARG...")
+	}
+	code := 0
+	err := ts.Exec(args[1], args[2:]...)
+	var exit *exec.ExitError
+	if errors.As(err, &exit) {
+		code = exit.ExitCode()
+	} else {
+		ts.Check(err)
+	}
+	if strconv.Itoa(code) != args[0] {
+		ts.Fatalf("exit code %d, not %s", code, args[0])
+	}
 }
 
 // cmdPick is `pick VAR FILE PREFIX`: it sets VAR to the first word of FILE that

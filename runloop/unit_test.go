@@ -106,22 +106,33 @@ func TestParams(t *testing.T) {
 	}
 }
 
-func TestPermute(t *testing.T) {
-	list := commands(&IO{})
+func TestCommandLine(t *testing.T) {
 	for in, want := range map[string]string{
-		"run x --local":             "run --local -- x",
-		"run x -p a=b --yes":        "run -p a=b --yes -- x",
-		"run --params {} x":         "run --params {} -- x",
-		"run x --params={} y":       "run --params={} -- x y",
-		"run -- --odd":              "run -- --odd",
-		"run x -":                   "run -- x -",
-		"kb search --k 3 a b":       "kb search --k 3 -- a b",
-		"kb search a --json -k 3 b": "kb search --json -k 3 -- a b",
-		"config path --all":         "config path --all",
-		"nothing x --flag":          "nothing x --flag",
-		"":                          "",
+		"run x --local":                        "run --local -- x",
+		"run x -p a=b --yes":                   "run -p a=b --yes -- x",
+		"run --params {} x":                    "run --params {} -- x",
+		"run x --params={} y":                  "run --params={} -- x y",
+		"run -- --odd":                         "run -- --odd",
+		"run x -":                              "run -- x -",
+		"kb search --limit 3 a b":              "kb search --limit 3 -- a b",
+		"kb search a --json -k 3 b":            "kb search --json -k 3 -- a b",
+		"config path --all":                    "config path --all",
+		"--color never kb search a":            "kb search -- a",
+		"kb --no-input search a --color=never": "kb search -- a",
+		"run x -p --verbose":                   "run -p --verbose -- x",
+		"run x -- --verbose":                   "run -- x --verbose",
+		"why is --verbose long":                "why is --verbose long",
+		"kb help search":                       "kb search",
+		"nothing x --flag":                     "nothing x --flag",
+		"":                                     "",
 	} {
-		if got := strings.Join(permute(list, strings.Fields(in)), " "); got != want {
+		io := &IO{}
+		l, err := io.readLine(newCLI(io), strings.Fields(in))
+		if err != nil {
+			t.Errorf("%q: %v", in, err)
+			continue
+		}
+		if got := strings.Join(l.args(), " "); got != want {
 			t.Errorf("%q: %q, want %q", in, got, want)
 		}
 	}

@@ -14,14 +14,12 @@ import (
 	"github.com/runloop-os/runloop/wasm"
 )
 
-const wasiExamples = `runloop wasi [flags] FILE.wasm [arguments of the program]
+const wasiExamples = `runloop wasi hello.wasm
+runloop wasi --dir ~/out::/work --ro /usr/share/dict::/dict words.wasm /dict/words
+runloop wasi --caps policy.caps --isolation inline tool.wasm < input > output
+go test -exec "runloop wasi --time --dir $PWD" .   # with GOOS=wasip1 GOARCH=wasm`
 
-   runloop wasi hello.wasm
-   runloop wasi --dir ~/out::/work --ro /usr/share/dict::/dict words.wasm /dict/words
-   runloop wasi --caps policy.caps --isolation inline tool.wasm < input > output
-   go test -exec "runloop wasi --time --dir $PWD --env PWD=$PWD" .   # with GOOS=wasip1 GOARCH=wasm
-
-The program gets what the flags and the caps file give it and nothing else: no
+const wasiAbout = `The program gets what the flags and the caps file give it and nothing else: no
 environment, no file, no real clock, no network. Its exit status is that of this
 command; one that a shell cannot carry is 255. 124: stopped at its time limit; 126:
 refused; 130: interrupted; 134: trapped; 137: stopped at another limit.`
@@ -46,17 +44,21 @@ const (
 
 // runWASI is `runloop wasi`.
 func runWASI(ctx context.Context, io *IO, args []string) error {
+	return runApp(ctx, io, newWASI(io), args)
+}
+
+func newWASI(io *IO) *cli.App {
 	app := newApp(io, "wasi", "run any WASI program in the agents' sandbox")
 	app.HelpName = "runloop wasi"
-	app.UsageText = wasiExamples
-	app.HideHelpCommand = true
+	app.UsageText, app.Description = wasiExamples, wasiAbout
+	app.ArgsUsage = "FILE.wasm [ARGUMENT...]"
 	app.Flags = []cli.Flag{
 		&cli.StringFlag{Name: "caps", Usage: "grant what the capabilities `FILE` lists (fs and time)"},
 		&cli.StringSliceFlag{Name: "dir", Usage: "grant a folder or file to read and write, as `PATH[::GUEST]`"},
 		&cli.StringSliceFlag{Name: "ro", Usage: "grant one to read, as `PATH[::GUEST]`"},
 		&cli.StringSliceFlag{Name: "env", Usage: "set `KEY=VALUE` in the program's environment"},
 		&cli.BoolFlag{Name: "time", Usage: "grant the real clock"},
-		&cli.StringFlag{Name: "isolation", Usage: "`WHERE` it runs: auto, inline or worker (default: the configuration's)"},
+		&cli.StringFlag{Name: "isolation", Usage: "run it `auto|inline|worker` (default: as configured)"},
 		&cli.DurationFlag{Name: "timeout", Value: wasiTimeout, Usage: "stop it after this `TIME`"},
 		&cli.IntFlag{Name: "memory", Value: wasiMemoryMB, Usage: "`MB` of memory that it may have"},
 		&cli.IntFlag{Name: "output", Value: wasiOutputMB, Usage: "`MB` that it may write to stdout, and to stderr"},
@@ -64,7 +66,7 @@ func runWASI(ctx context.Context, io *IO, args []string) error {
 		&cli.BoolFlag{Name: "stats", Usage: "say at the end what it used, on stderr"},
 	}
 	app.Action = func(c *cli.Context) error { return wasiCommand(c, io) }
-	return app.RunContext(ctx, append([]string{"wasi"}, args...))
+	return app
 }
 
 func wasiCommand(c *cli.Context, io *IO) error {
