@@ -21,7 +21,7 @@ func cmdShell(io *IO) *cli.Command {
 				Name: "init", Usage: "print the integration of a shell, for eval",
 				ArgsUsage: strings.Join(shells, "|"),
 				UsageText: `eval "$(rlp shell init bash)"    # in ~/.bashrc`,
-				Action: func(c *cli.Context) error { return shellInit(io, c.Args().Slice()) },
+				Action:    func(c *cli.Context) error { return shellInit(io, c.Args().Slice()) },
 			},
 		},
 	}
