@@ -150,10 +150,5 @@ func writeSynced(name string, content []byte) error {
 	if err := os.Rename(f.Name(), name); err != nil {
 		return err
 	}
-	dir, err := os.Open(filepath.Dir(name))
-	if err != nil {
-		return err
-	}
-	defer dir.Close()
-	return dir.Sync()
+	return syncFolder(filepath.Dir(name))
 }
