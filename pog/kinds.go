@@ -23,13 +23,14 @@ const (
 	DomainActions   Domain = "actions"
 	DomainAudit     Domain = "audit"
 	DomainModels    Domain = "models"
+	DomainRouting   Domain = "routing"
 	DomainCustom    Domain = "custom"
 )
 
 // Domains lists every domain, in the order the views are built in.
 func Domains() []Domain {
 	return []Domain{DomainContacts, DomainNotes, DomainArtifacts, DomainEmail, DomainAccounts,
-		DomainRuns, DomainActions, DomainAudit, DomainModels, DomainCustom}
+		DomainRuns, DomainActions, DomainAudit, DomainModels, DomainRouting, DomainCustom}
 }
 
 func (d Domain) known() bool { return slices.Contains(Domains(), d) }
@@ -70,6 +71,8 @@ var builtinKinds = map[string]kind{
 	"action.decided":   {domain: DomainActions, hostOnly: true, project: projectAction},
 	"cap.audit":        {domain: DomainAudit, hostOnly: true},
 	"broker.call":      {domain: DomainModels, hostOnly: true},
+	"route.corrected":  {domain: DomainRouting, hostOnly: true},
+	"route.forgotten":  {domain: DomainRouting, hostOnly: true},
 }
 
 // kindName is what a kind may be called; it is also a file name.

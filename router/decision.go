@@ -1,6 +1,9 @@
 package router
 
-import "encoding/json"
+import (
+	"encoding/json"
+	"time"
+)
 
 // Exit codes of `rlp route` (spec/08). A timeout, 12, is the caller's.
 const (
@@ -53,7 +56,25 @@ func (d Decision) Why() ([]byte, error) {
 		Shell    float64   `json:"shell"`
 		Agent    float64   `json:"agent"`
 		Features []Feature `json:"features"`
-	}{1, d.Route, d.Rule, d.Blocked, d.Confirm, shell, agent, features})
+		Pattern  string    `json:"pattern,omitempty"`
+		Said     *said     `json:"correction,omitempty"`
+	}{1, d.Route, d.Rule, d.Blocked, d.Confirm, shell, agent, features, d.Pattern, d.said()})
+}
+
+// said is a correction that decided, as `rlp why --json` shows it.
+type said struct {
+	First    string `json:"first"` // "" for any word
+	Shape    string `json:"shape"`
+	Recorded string `json:"recorded"` // RFC 3339, UTC
+	Instead  Rule   `json:"instead_of"`
+}
+
+func (d Decision) said() *said {
+	if d.Correction == nil {
+		return nil
+	}
+	c := d.Correction
+	return &said{c.First, c.Shape, c.Time.UTC().Format(time.RFC3339), d.Otherwise}
 }
 
 // sums adds up the evidence for each side.

@@ -18,8 +18,10 @@
 //	blank            nothing was typed
 //	denylist         the user forbids it: shell, blocked
 //	forced           prefix "!" for the shell, ", " or "@ " for agents
+//	too_long         over a mebibyte: shell
 //	allowlist        the user's own patterns: shell
 //	fallback:opening the user turned the shell's fast path off
+//	correction       the user has said where lines like this one belong
 //	history, comment, syntax, path, keyword, freetext, idiom: certainly shell
 //	one_word         shell, but for greeting, question and script
 //	address, contraction, script: certainly agent

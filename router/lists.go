@@ -32,8 +32,9 @@ type Lists struct {
 }
 
 type pattern struct {
-	sub string // lower case, if re is nil
-	re  *regexp.Regexp
+	text string // as configured
+	sub  string // lower case, if re is nil
+	re   *regexp.Regexp
 }
 
 // NewLists compiles a configuration. Its errors name the list, the entry and
@@ -72,6 +73,7 @@ func compile(list string, in []string) ([]pattern, error) {
 		if strings.TrimSpace(s) == "" || len(s) > maxPatternLen {
 			return nil, fmt.Errorf("router: %s[%d]: want 1 to %d bytes", list, i, maxPatternLen)
 		}
+		out[i].text = s
 		if len(s) < 3 || s[0] != '/' || s[len(s)-1] != '/' {
 			out[i].sub = strings.ToLower(s)
 			continue
@@ -85,22 +87,35 @@ func compile(list string, in []string) ([]pattern, error) {
 	return out, nil
 }
 
-func (l *Lists) denies(line string) bool { return l != nil && matchAny(l.deny, line) }
+// denies returns the pattern of the denylist that a line matches, or "".
+func (l *Lists) denies(line string) string {
+	if l == nil {
+		return ""
+	}
+	return match(l.deny, line)
+}
 
-func (l *Lists) allows(line string) bool { return l != nil && matchAny(l.allow, line) }
+// allows is denies for the allowlist.
+func (l *Lists) allows(line string) string {
+	if l == nil {
+		return ""
+	}
+	return match(l.allow, line)
+}
 
 func (l *Lists) shellOff() bool { return l != nil && l.toAgents }
 
 func (l *Lists) knows(name string) bool { return l != nil && l.known[name] }
 
-// matchAny tries patterns in order. Go's expressions take time linear in the
-// line, so a hostile line costs no more than its length.
-func matchAny(patterns []pattern, line string) bool {
+// match tries patterns in order and returns the first that fits, as it was
+// configured. Go's expressions take time linear in the line, so a hostile line
+// costs no more than its length.
+func match(patterns []pattern, line string) string {
 	lower := ""
 	for _, p := range patterns {
 		if p.re != nil {
 			if p.re.MatchString(line) {
-				return true
+				return p.text
 			}
 			continue
 		}
@@ -108,8 +123,8 @@ func matchAny(patterns []pattern, line string) bool {
 			lower = strings.ToLower(line)
 		}
 		if strings.Contains(lower, p.sub) {
-			return true
+			return p.text
 		}
 	}
-	return false
+	return ""
 }

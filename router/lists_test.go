@@ -94,8 +94,8 @@ func TestPatternForms(t *testing.T) {
 		"/(?i)äpfel/": {"ÄPFEL und birnen", "birnen"},
 	} {
 		l := lists(t, ListConfig{Deny: []string{pattern}, FastpathShell: true})
-		if !l.denies(lines[0]) || l.denies(lines[1]) {
-			t.Errorf("%q: %v, %v", pattern, l.denies(lines[0]), l.denies(lines[1]))
+		if l.denies(lines[0]) != pattern || l.denies(lines[1]) != "" {
+			t.Errorf("%q: %q, %q", pattern, l.denies(lines[0]), l.denies(lines[1]))
 		}
 	}
 }

@@ -40,6 +40,8 @@ type Input struct {
 	Lookup func(name string) bool
 	// Lists are the user's own, or nil.
 	Lists *Lists
+	// Corrections are the user's own, or nil.
+	Corrections *Corrections
 }
 
 // Route is one of the two sides.
@@ -59,8 +61,10 @@ const (
 	RuleBlank       Rule = "blank"
 	RuleDeny        Rule = "denylist"
 	RuleForced      Rule = "forced"
+	RuleTooLong     Rule = "too_long"
 	RuleAllow       Rule = "allowlist"
 	RuleOpening     Rule = "fallback:opening"
+	RuleCorrection  Rule = "correction"
 	RuleHistory     Rule = "history"
 	RuleComment     Rule = "comment"
 	RuleSyntax      Rule = "syntax"
@@ -76,6 +80,7 @@ const (
 	RuleContraction Rule = "contraction"
 	RuleTypo        Rule = "typo"
 	RuleScore       Rule = "score"
+	RuleTimeout     Rule = "timeout" // the caller's: no decision in time
 )
 
 // Feature is one piece of evidence. Weight is positive and counts for Side.
@@ -93,12 +98,22 @@ type Decision struct {
 	// Confirm says that the line may destroy something if it was not meant
 	// as a command, so that the caller should ask first.
 	Confirm bool
+	// Pattern is the entry of the user's list that decided, or "".
+	Pattern string
 	// Prompt is the line without a prefix that forced it to agents.
 	Prompt string
 	// Features is the evidence that was weighed; empty when a rule decided
 	// before anything was.
 	Features []Feature
+	// Correction is what decided under RuleCorrection, Otherwise the rule
+	// that would have; else nil and "".
+	Correction *Correction
+	Otherwise  Rule
 }
+
+// MaxLine is the longest line that is looked at, in bytes. A longer one is left
+// to the shell, which nobody else has to trust with it.
+const MaxLine = 1 << 20
 
 // Classify decides. It is total: any bytes give a decision, the same bytes
 // the same one, and only the first few kilobytes of a line are looked at
@@ -109,14 +124,18 @@ func Classify(in Input) Decision {
 	if line == "" {
 		return d
 	}
-	if in.Lists.denies(line) {
+	if d.Pattern = in.Lists.denies(line); d.Pattern != "" {
 		d.Rule, d.Blocked = RuleDeny, true
 		return d
 	}
 	if d.forced(line) {
 		return d
 	}
-	if in.Lists.allows(line) {
+	if len(in.Line) > MaxLine {
+		d.Rule = RuleTooLong
+		return d
+	}
+	if d.Pattern = in.Lists.allows(line); d.Pattern != "" {
 		d.Rule = RuleAllow
 		return d
 	}
@@ -135,6 +154,12 @@ func Classify(in Input) Decision {
 	}
 	d.Confirm = l.harmful(d.Route)
 	d.Features = l.features
+	if c := l.corrected(); c != nil {
+		// A correction can add a reason to ask first, and never take one away.
+		d.Confirm = d.Confirm || l.harmful(c.Side)
+		d.Correction, d.Otherwise = c, d.Rule
+		d.Route, d.Rule = c.Side, RuleCorrection
+	}
 	return d
 }
 

@@ -124,6 +124,8 @@ func TestCommandLine(t *testing.T) {
 		"why is --verbose long":                "why is --verbose long",
 		"kb help search":                       "kb search",
 		"nothing x --flag":                     "nothing x --flag",
+		"route --first-kind none x":            "route --first-kind none x",
+		"why --json -- --x y":                  "why --json -- --x y",
 		"":                                     "",
 	} {
 		io := &IO{}
