@@ -37,14 +37,13 @@ const (
 // tree.
 func cmdRoute(io *IO) *cli.Command {
 	return &cli.Command{
-		Name: "route", Usage: "decide whether a line is for the shell or for agents, or say where it was",
+		Name: "route", Usage: "decide whether a line is for the shell or for agents",
 		UsageText: `rlp route "tidy my downloads"
 printf %s "$line" | rlp route --stdin --shell zsh --first-kind alias
 rlp route --was shell "deploy the new site"`,
 		Description: `Prints one JSON line and exits with 10 (shell), 11 (agents) or 12 (no decision in
-time). Flags go before the line; words that are no flags are the line, as they stand.
---was, --forget and --corrections do not decide anything: they keep the corrections
-that decisions follow. rlp why shows the reasons for a decision.`,
+time). Flags go before the line. --was, --forget and --corrections decide nothing: they
+keep the corrections that decisions follow.`,
 		ArgsUsage: "PROMPT...", Flags: append(routeFlagList(), correctionFlagList()...), SkipFlagParsing: true,
 		Action: func(c *cli.Context) error {
 			return runRoute(c.Context, io, append([]string{"route"}, c.Args().Slice()...))
@@ -57,18 +56,18 @@ func routeFlagList() []cli.Flag {
 	return []cli.Flag{
 		&cli.BoolFlag{Name: "stdin", Usage: "read the line from stdin"},
 		&cli.IntFlag{Name: "timeout-ms", Value: routeTimeoutMS, Usage: "give up after `N` ms (RUNLOOP_ROUTER_TIMEOUT_MS)"},
-		&cli.StringFlag{Name: "shell", Usage: "the shell that would run the line: `zsh|bash` (RUNLOOP_ROUTER_SHELL)"},
-		&cli.StringFlag{Name: "first-kind", Usage: "what the first word is there: " +
+		&cli.StringFlag{Name: "shell", Usage: "the shell at hand: `zsh|bash` (RUNLOOP_ROUTER_SHELL)"},
+		&cli.StringFlag{Name: "first-kind", Usage: "of the first word: " +
 			"`alias|function|builtin|keyword|command|none` (RUNLOOP_ROUTER_FIRST_KIND)"},
-		&cli.BoolFlag{Name: "first-dir", Usage: "the shell would change into the first word (RUNLOOP_ROUTER_FIRST_DIR=1)"},
+		&cli.BoolFlag{Name: "first-dir", Usage: "a folder to change into (RUNLOOP_ROUTER_FIRST_DIR=1)"},
 	}
 }
 
 // correctionFlagList describes the flags about corrections.
 func correctionFlagList() []cli.Flag {
 	return []cli.Flag{
-		&cli.StringFlag{Name: "was", Usage: "record that lines with the first word and shape of this one belong to `shell|agent`"},
-		&cli.BoolFlag{Name: "forget", Usage: "take back what was said of the line, or without one the newest of all"},
+		&cli.StringFlag{Name: "was", Usage: "record that lines like this one belong to `shell|agent`"},
+		&cli.BoolFlag{Name: "forget", Usage: "take back what was said of the line, or the newest"},
 		&cli.BoolFlag{Name: "corrections", Usage: "list what was said"},
 		jsonFlag(),
 	}
