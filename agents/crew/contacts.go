@@ -18,12 +18,16 @@ const (
 // resolveContact finds out who a name or address means.
 func resolveContact(c *guest.Call) error {
 	var with struct {
-		Query string `json:"query"`
+		Query  string `json:"query"`
+		Prompt string `json:"prompt"`
 	}
 	if err := c.Bind(&with); err != nil {
 		return err
 	}
 	query := strings.TrimSpace(with.Query)
+	if query == "" && strings.TrimSpace(with.Prompt) != "" {
+		return resolveAddressee(c, with.Prompt)
+	}
 	if query == "" {
 		return fmt.Errorf("with.query is empty: give a name or an address")
 	}
@@ -34,6 +38,16 @@ func resolveContact(c *guest.Call) error {
 	best := pick(query, known)
 	c.Log("info", verdict(query, &best), nil)
 	return c.Out("out", best)
+}
+
+// resolveAddressee finds out whom a prompt is for.
+func resolveAddressee(c *guest.Call, prompt string) error {
+	who, err := addressee(c, prompt)
+	if err != nil {
+		return err
+	}
+	c.Log("info", verdict(who.Mention, &who), nil)
+	return c.Out("out", who)
 }
 
 // pick ranks what was found; nobody gives a stub without an address.
@@ -88,7 +102,7 @@ func candidates(c *guest.Call, query string) ([]contact, error) {
 
 // verdict is the line that people see: who it is and who else it could be.
 func verdict(query string, best *contact) string {
-	if best.stub() {
+	if strings.HasPrefix(best.ContactID, "stub:") {
 		return fmt.Sprintf("nobody called %q is known", query)
 	}
 	line := fmt.Sprintf("%q is %s (%s, confidence %.2f)", query, best.Name, cmp.Or(best.Org, "no organisation"),

@@ -19,7 +19,8 @@ const (
 // person, and the other way round.
 func gatherContext(c *guest.Call) error {
 	var with struct {
-		Topic string `json:"topic"`
+		Topic  string `json:"topic"`
+		Prompt string `json:"prompt"`
 	}
 	if err := c.Bind(&with); err != nil {
 		return err
@@ -27,6 +28,11 @@ func gatherContext(c *guest.Call) error {
 	var who contact
 	if _, err := c.Input("contact", &who); err != nil {
 		return err
+	}
+	if strings.TrimSpace(with.Topic) == "" && with.Prompt != "" {
+		if with.Topic = topicOf(with.Prompt, who.Mention); with.Topic == "" {
+			return fmt.Errorf("the prompt does not say what it is about: add \"about …\", or -p topic=…")
+		}
 	}
 	hits, err := search(c, with.Topic, who.Name)
 	if err != nil {

@@ -17,6 +17,7 @@ type contact struct {
 	Org         string     `json:"org,omitempty"`
 	Confidence  float64    `json:"confidence"` // 0..1
 	LastEventID int64      `json:"last_event_id,omitempty"`
+	Mention     string     `json:"mention,omitempty"`    // the words of a prompt that named it
 	RunnersUp   []runnerUp `json:"runners_up,omitempty"` // the best first
 }
 
