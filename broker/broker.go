@@ -233,6 +233,19 @@ func (b *Broker) Resolve(model string) ([]Target, error) {
 	return targets, nil
 }
 
+// MostUSD is what tokens cost at most if all of them are spent on one model: at
+// the dearer of its two directions, and the dearest place that its name leads
+// to. A name that leads nowhere costs nothing.
+func (b *Broker) MostUSD(model string, tokens int64) float64 {
+	targets, _ := b.Resolve(model)
+	var most nanos
+	for _, t := range targets {
+		r := b.prices.rate(t, b.sources[t.Provider].local)
+		most = max(most, r.cost(tokens, 0), r.cost(0, tokens))
+	}
+	return most.dollars()
+}
+
 // Providers returns the ids of the configured providers, in their order.
 func (b *Broker) Providers() []string { return append([]string(nil), b.order...) }
 

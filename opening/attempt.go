@@ -56,8 +56,8 @@ func (r *runner) newAttempt(i int) *attempt {
 		With: r.p.With[i], Inputs: r.m.inputs(i),
 		Budget: rmp.Budget{Tokens: n.BudgetTokens, DeadlineMillis: deadline.Milliseconds()},
 		RunBudget: rmp.Budget{
-			Tokens:         r.p.Opening.Policy.BudgetTokens,
-			USD:            r.p.Opening.Policy.BudgetUSD,
+			Tokens:         r.limits.BudgetTokens,
+			USD:            r.limits.BudgetUSD,
 			DeadlineMillis: runLeft.Milliseconds(),
 		},
 		Mode: rmp.ModeLive, Outer: r.outer(),
@@ -73,8 +73,8 @@ func (r *runner) timeout(n Node) time.Duration {
 		return time.Duration(n.TimeoutMS) * time.Millisecond
 	case n.Nested() != "":
 		return maxTimeout // its own policy and that of this run bound it
-	case r.p.Opening.Policy.TimeoutMS > 0:
-		return time.Duration(r.p.Opening.Policy.TimeoutMS) * time.Millisecond
+	case r.p.Opening.Policy.TimeoutMS > 0: // or less, by the run's limits
+		return time.Duration(r.limits.TimeoutMS) * time.Millisecond
 	}
 	return defaultTimeout
 }
@@ -82,7 +82,7 @@ func (r *runner) timeout(n Node) time.Duration {
 // runLeft is how much longer the run may take, at least a millisecond, or 0
 // when it has no limit.
 func (r *runner) runLeft(now time.Time) time.Duration {
-	ms := r.p.Opening.Policy.TimeoutMS
+	ms := r.limits.TimeoutMS
 	if ms == 0 {
 		return 0
 	}
@@ -243,8 +243,10 @@ func (r *runner) retryIn(a *attempt, delay time.Duration) {
 func (r *runner) stopReason() string {
 	switch r.stopped {
 	case StatusTimeout:
-		return fmt.Sprintf("the run took longer than its policy.timeout_ms of %d ms",
-			r.p.Opening.Policy.TimeoutMS)
+		if ms := r.opt.Limits.TimeoutMS; ms == r.limits.TimeoutMS {
+			return fmt.Sprintf("the run took longer than the %d ms that it was given", ms)
+		}
+		return fmt.Sprintf("the run took longer than its policy.timeout_ms of %d ms", r.limits.TimeoutMS)
 	case StatusError:
 		return "the run could not be recorded"
 	}

@@ -156,9 +156,15 @@ func (d *decoder) milliseconds(t *tree, what string) int64 {
 	return d.integer(t, what, 1, maxTimeout.Milliseconds())
 }
 
-// tokens reads a budget. Its upper end is what a double counts exactly.
+// Bounds of budgets. The upper end of tokens is what a double counts exactly.
+const (
+	maxBudgetTokens = 1 << 53
+	minUSD, maxUSD  = 1e-6, 1e9
+)
+
+// tokens reads a budget.
 func (d *decoder) tokens(t *tree, what string) int64 {
-	return d.integer(t, what, 1, 1<<53)
+	return d.integer(t, what, 1, maxBudgetTokens)
 }
 
 // mapJSON reads a map of anything as canonical JSON; an empty one is nil.
@@ -223,7 +229,7 @@ func (d *decoder) identifier(t *tree, what string) string {
 func (d *decoder) policy(t *tree, p *Policy) {
 	d.fields(t, "policy", []field{
 		{"budget_tokens", false, func(t *tree) { p.BudgetTokens = d.tokens(t, "budget_tokens") }},
-		{"budget_usd", false, func(t *tree) { p.BudgetUSD = d.number(t, "budget_usd", 1e-6, 1e9) }},
+		{"budget_usd", false, func(t *tree) { p.BudgetUSD = d.number(t, "budget_usd", minUSD, maxUSD) }},
 		{"timeout_ms", false, func(t *tree) { p.TimeoutMS = d.milliseconds(t, "timeout_ms") }},
 		{"confirm_external", false, func(t *tree) {
 			p.ConfirmExternal = d.boolean(t, "confirm_external")

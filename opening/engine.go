@@ -52,6 +52,9 @@ type RunOptions struct {
 	Control *Control
 	// Fork takes steps over from an earlier run; nil runs all of them.
 	Fork *Fork
+	// Limits bound the run beyond its opening's policy. They are on record, so
+	// that a run that is gone on with has them.
+	Limits Limits
 
 	within *within // of a run that is the attempt of a node
 }
@@ -126,6 +129,9 @@ func (r *runner) carryOut(ctx context.Context) (*Report, error) {
 
 // complete fills in what the options leave to the engine.
 func (e *Engine) complete(opt *RunOptions) error {
+	if err := opt.Limits.Check(); err != nil {
+		return err
+	}
 	random := e.Rand
 	if random == nil {
 		random = rand.Reader

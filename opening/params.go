@@ -121,6 +121,25 @@ func (p *paramSet) checkKnown(base *tree, path, key string) {
 		hint("%s", p.src.didYouMean(key, slices.Compact(known)))
 }
 
+// Parameters names the parameters that a run may be given at the top level,
+// sorted: those with a default and those that only templates use.
+func (o *Opening) Parameters() []string {
+	src := newSource(o.Name)
+	used := checkTemplates(src, withTrees(src, o))
+	if t := parseParams(src, o.Params); t != nil {
+		for _, d := range t.pairs {
+			used[d.key] = true
+		}
+	}
+	names := make([]string, 0, len(used))
+	for path := range used {
+		first, _, _ := strings.Cut(path, ".")
+		names = append(names, first)
+	}
+	slices.Sort(names)
+	return slices.Compact(names)
+}
+
 // lookup gives the value at path, or nil.
 func (p *paramSet) lookup(path []string) *tree {
 	t := p.values

@@ -81,6 +81,7 @@ type (
 		Seed          Seed              `json:"seed"`
 		Agents        map[string]string `json:"agents"` // digests by reference
 		Flags         json.RawMessage   `json:"flags,omitempty"`
+		Limits        Limits            `json:"limits,omitzero"` // beyond the opening's
 		ForkedFrom    string            `json:"forked_from,omitempty"`
 		ForkNode      string            `json:"fork_node,omitempty"` // Fork.From
 		// Openings are the IRs of the openings that nodes use, by name.

@@ -28,6 +28,7 @@ type RecordedRun struct {
 	TraceID uuid.UUID
 	Seed    Seed
 	Flags   json.RawMessage
+	Limits  Limits
 	Started time.Time
 	// Paused, while it is unfinished: it waits to be resumed.
 	Paused bool
@@ -201,7 +202,7 @@ func (rr *RecordedRun) start(rec Record) error {
 	if plan.Digests = p.Agents; plan.Digests == nil {
 		plan.Digests = map[string]string{}
 	}
-	rr.Plan, rr.TraceID, rr.Seed, rr.Flags = plan, id, p.Seed, p.Flags
+	rr.Plan, rr.TraceID, rr.Seed, rr.Flags, rr.Limits = plan, id, p.Seed, p.Flags, p.Limits
 	rr.Started, rr.ForkedFrom, rr.forkNode = time.UnixMilli(rec.TSMillis), p.ForkedFrom, p.ForkNode
 	// While records are read, nothing is told about places.
 	rr.m = newMachine(o, len(o.Nodes))

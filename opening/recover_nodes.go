@@ -49,14 +49,12 @@ func (rr *RecordedRun) nodeStarted(rec Record) error {
 // attempt gives the attempt of a node that begins here, with the inputs that it
 // had by then.
 func (rr *RecordedRun) attempt(i int, ts int64) *attempt {
-	n := rr.Plan.Opening.Nodes[i]
+	n, limits := rr.Plan.Opening.Nodes[i], rr.Plan.Opening.Policy.Limits().Tighter(rr.Limits)
 	return &attempt{node: i, begun: time.UnixMilli(ts), req: &Request{
 		Ref: n.Ref(), Node: n.ID, Attempt: rr.m.nodes[i].attempt, TraceID: rr.TraceID,
 		OpeningID: OpeningID(rr.Plan.IRHash), Digest: rr.Plan.Digests[n.Ref()], Seed: rr.Seed,
 		With: rr.Plan.With[i], Inputs: rr.m.inputs(i), Mode: rmp.ModeLive,
-		RunBudget: rmp.Budget{
-			Tokens: rr.Plan.Opening.Policy.BudgetTokens, USD: rr.Plan.Opening.Policy.BudgetUSD,
-		},
+		RunBudget: rmp.Budget{Tokens: limits.BudgetTokens, USD: limits.BudgetUSD},
 	}}
 }
 

@@ -36,7 +36,7 @@ func (r *runner) recordStart() {
 	rec := runStartedRecord{
 		TraceID: r.ids.trace, OpeningID: r.ids.opening, OpeningName: o.Name,
 		OpeningIR: r.p.IR, OpeningIRHash: r.p.IRHash, Params: r.p.Params,
-		Seed: r.opt.Seed, Agents: r.p.Digests, Flags: r.opt.Flags, ForkedFrom: r.forkedFrom(),
+		Seed: r.opt.Seed, Agents: r.p.Digests, Flags: r.opt.Flags, Limits: r.opt.Limits, ForkedFrom: r.forkedFrom(),
 		Openings: r.p.nestedIRs(),
 	}
 	if r.fork != nil {

@@ -57,7 +57,7 @@ func (e *Engine) Resume(ctx context.Context, rr *RecordedRun, opt ResumeOptions)
 		rr.Plan.Digests[ref] = digest
 	}
 	r := newRunner(e, rr.Plan, RunOptions{
-		TraceID: rr.TraceID, Seed: rr.Seed, Flags: rr.Flags, Control: opt.Control, Fork: opt.Fork,
+		TraceID: rr.TraceID, Seed: rr.Seed, Flags: rr.Flags, Limits: rr.Limits, Control: opt.Control, Fork: opt.Fork,
 		within: opt.within,
 	})
 	if history, ok := e.Store.(History); ok {

@@ -2,7 +2,7 @@ package opening
 
 import "time"
 
-// runClock measures the time that a run may take under policy.timeout_ms. It
+// runClock measures the time that a run may take (policy.timeout_ms, Limits). It
 // stands still while nothing can happen by itself: while the run is paused or
 // waits for people, and while no process has it.
 type runClock struct {
@@ -45,7 +45,7 @@ func (r *runner) keepTime() {
 		c.stop()
 	default:
 		c.since = now
-		if r.p.Opening.Policy.TimeoutMS > 0 && r.stopped == "" {
+		if r.limits.TimeoutMS > 0 && r.stopped == "" {
 			c.timer = time.NewTimer(r.runLeft(now))
 		}
 	}

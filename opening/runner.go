@@ -45,6 +45,8 @@ type runner struct {
 	opt RunOptions
 	ids ids
 	m   *machine
+	// limits are the tighter of the opening's and those of opt.
+	limits Limits
 
 	inbox  chan any
 	closed chan struct{} // ends what would wait to send to inbox
@@ -111,6 +113,7 @@ func newRunner(e *Engine, p *Plan, opt RunOptions) *runner {
 		actions:  actionBook{open: map[string]*openAction{}},
 		begun:    e.now(),
 		fork:     newForking(opt.Fork, p.Opening),
+		limits:   p.Opening.Policy.Limits().Tighter(opt.Limits),
 	}
 }
 
