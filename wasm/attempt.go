@@ -36,6 +36,7 @@ type attempt struct {
 	logged     output    // what came through the log hostcall
 	out        io.Writer // what the guest writes to stdout goes here: stdout, or raw
 	errs       io.Writer
+	tail       stderrTail
 	raw        *WASIConfig // a program that is no agent
 	// What its process used, where it had one.
 	cpu      time.Duration
@@ -138,6 +139,7 @@ func (a *attempt) run(ctx context.Context, place placement) (ending, error) {
 	a.finishTape()
 	a.door.close(ctx)
 	a.logTripped(end.tripped)
+	end.err = a.withLastWords(end.err, end.exit)
 	return end, nil
 }
 
@@ -182,7 +184,10 @@ func (a *attempt) openStreams() {
 	}
 	a.stderr = output{
 		limit: a.limits.StdoutKB << 10,
-		emit:  func(chunk string) { a.log(rmp.StreamStderr, "", chunk, nil) },
+		emit: func(chunk string) {
+			a.tail.add(chunk)
+			a.log(rmp.StreamStderr, "", chunk, nil)
+		},
 	}
 	a.out, a.errs = &a.stdout, &a.stderr
 	if a.stay != nil { // what it writes is log, and never ends

@@ -283,7 +283,7 @@ func TestEndings(t *testing.T) {
 			text                string
 		}{
 			{"retry", rmp.StatusFailed, CodeExit, true, "status 75"},
-			{"fail", rmp.StatusFailed, CodeExit, false, "status 1"},
+			{"fail", rmp.StatusFailed, CodeExit, false, "status 1: probe: never"},
 			{"exit", rmp.StatusFailed, CodeExit, false, "status 77"},
 			{"panic", rmp.StatusFailed, crash[life], false, ""},
 			{"notjson", rmp.StatusFailed, CodeOutputInvalid, false, `hello \x1b]0;x\a`},
