@@ -21,7 +21,21 @@ import (
 // newBroker makes the broker of the configuration. Every call that it makes
 // becomes an event.
 func (s *session) newBroker() (*broker.Broker, error) {
-	m := &s.cfg.Models
+	cfg := brokerConfig(&s.cfg.Models)
+	cfg.Secrets, cfg.OnRecord = masking(&s.secrets, s.io.secret), s.recordCall
+	return openBroker(cfg)
+}
+
+func openBroker(cfg broker.Config) (*broker.Broker, error) {
+	b, err := broker.New(cfg)
+	if err != nil {
+		return nil, usageErrorf("config: models.broker: %v", err)
+	}
+	return b, nil
+}
+
+// brokerConfig is the part of the configuration that the broker knows.
+func brokerConfig(m *ModelsConfig) broker.Config {
 	cfg := broker.Config{
 		Default: m.Default,
 		Defaults: broker.Limits{
@@ -35,8 +49,6 @@ func (s *session) newBroker() (*broker.Broker, error) {
 			TTL:      time.Duration(m.Broker.Cache.TTLMS) * time.Millisecond,
 			Capacity: m.Broker.Cache.Capacity,
 		},
-		Secrets:  masking(&s.secrets, s.io.secret),
-		OnRecord: s.recordCall,
 	}
 	for _, p := range m.Broker.Providers {
 		cfg.Providers = append(cfg.Providers, broker.ProviderConfig{
@@ -48,11 +60,7 @@ func (s *session) newBroker() (*broker.Broker, error) {
 			Pattern: r.Pattern, Provider: r.Provider, TargetModel: r.TargetModel,
 		})
 	}
-	b, err := broker.New(cfg)
-	if err != nil {
-		return nil, usageErrorf("config: models.broker: %v", err)
-	}
-	return b, nil
+	return cfg
 }
 
 // secret reads a secret from the environment: under its id, or under the id in

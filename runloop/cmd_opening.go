@@ -88,7 +88,7 @@ func (o *IO) lint(cfg *Loaded, f *runFlags, agents planCatalog) (*linted, error)
 	parsed, err := opening.Parse(src.name, src.text)
 	var params json.RawMessage
 	if err == nil {
-		if params, err = f.params.read(o, parsed.Params); err != nil {
+		if params, err = f.params.read(o, parsed); err != nil {
 			return nil, err
 		}
 	}

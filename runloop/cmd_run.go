@@ -15,11 +15,12 @@ import (
 func cmdRun(io *IO) *cli.Command {
 	return &cli.Command{
 		Name: "run", Usage: "run an opening",
-		ArgsUsage: "OPENING",
+		ArgsUsage: "[OPENING]",
 		UsageText: `rlp run compose_email --local -p recipient="Ada Fern" -p topic="Q4 plan"
 rlp run ./my.yaml --local --params @params.json --yes --trace-out trace.json
 rlp run summarize_logs --local -p log=@/var/log/syslog > run.ndjson`,
 		Description: `OPENING is a path, a name along openings.search_dirs or built in, or - for stdin.
+With --prompt-env or --params-file it can be left out: router.default_opening.
 On a terminal the run is shown as it goes; elsewhere its events are printed, one
 JSON object a line.`,
 		Flags: []cli.Flag{
@@ -27,7 +28,7 @@ JSON object a line.`,
 			&cli.StringSliceFlag{Name: "param", Aliases: []string{"p"}, Usage: "a parameter, `KEY=VALUE`; @file reads the value from a file"},
 			&cli.StringFlag{Name: "params", Usage: "parameters as `JSON`, or @file"},
 			&cli.StringFlag{Name: "params-file", Usage: "parameters from a `FILE` of JSON, or - for stdin"},
-			&cli.StringFlag{Name: "prompt-env", Usage: "parameter prompt from the variable `VAR`"},
+			&cli.StringFlag{Name: "prompt-env", Usage: "take the parameter prompt out of the variable `VAR`"},
 			&cli.BoolFlag{Name: "detach", Usage: "print the trace id and leave the run to the daemon"},
 			&cli.BoolFlag{Name: "yes", Usage: "approve external actions without asking; this is recorded"},
 			&cli.StringFlag{Name: "trace-out", Usage: "write the trace to `FILE` for rlp replay"},
@@ -37,7 +38,17 @@ JSON object a line.`,
 			&cli.StringFlag{Name: "openings-dir", Usage: "look for openings in `DIR` first"},
 			&cli.StringSliceFlag{Name: "grant", Usage: "let the `AGENT` have what it asks for, in this run"},
 		},
-		Action: func(c *cli.Context) error { return runCommand(c.Context, io, runFlagsOf(io, c)) },
+		Action: func(c *cli.Context) error {
+			f := runFlagsOf(io, c)
+			if c.IsSet("prompt-env") {
+				text, err := io.takePrompt(c.String("prompt-env"))
+				if err != nil {
+					return err
+				}
+				f.params.prompt = &text
+			}
+			return runCommand(c.Context, io, f)
+		},
 	}
 }
 
@@ -53,7 +64,8 @@ type runFlags struct {
 	openingsDir  string
 	grants       []string
 	params       paramFlags
-	extra        bool // more than one argument
+	limits       opening.Limits // beyond the opening's
+	extra        bool           // more than one argument
 	// fork takes steps over from an earlier run, and report shows how it went.
 	fork   *opening.Fork
 	report func(*opening.Report) error
@@ -67,15 +79,14 @@ func runFlagsOf(io *IO, c *cli.Context) *runFlags {
 		agentsDir: c.String("agents-dir"), openingsDir: c.String("openings-dir"),
 		grants: c.StringSlice("grant"), extra: c.NArg() > 1,
 		params: paramFlags{
-			json: c.String("params"), file: c.String("params-file"),
-			promptEnv: c.String("prompt-env"), pairs: c.StringSlice("param"),
+			json: c.String("params"), file: c.String("params-file"), pairs: c.StringSlice("param"),
 		},
 	}
 }
 
 func (f *runFlags) check() error {
 	switch {
-	case f.ref == "":
+	case f.ref == "" && f.params.prompt == nil && f.params.file == "":
 		return usageErrorf("which opening? (see rlp run --help)")
 	case f.extra:
 		return usageErrorf("one opening at a time (see rlp run --help)")
@@ -83,6 +94,17 @@ func (f *runFlags) check() error {
 		return usageErrorf("--detach leaves the run to the daemon; --local has none")
 	case f.errorsFormat != "table" && f.errorsFormat != "json":
 		return usageErrorf("--errors-format %q: table or json", f.errorsFormat)
+	}
+	return nil
+}
+
+// orDefault takes the configured opening where none was named.
+func (f *runFlags) orDefault(cfg *Loaded) error {
+	if f.ref == "" {
+		f.ref = cfg.Router.DefaultOpening
+	}
+	if f.ref == "" {
+		return usageErrorf("which opening? router.default_opening (from %s) is empty", cfg.Origin["router.default_opening"])
 	}
 	return nil
 }
@@ -95,6 +117,9 @@ func runCommand(ctx context.Context, io *IO, f *runFlags) error {
 	if err != nil {
 		return err
 	}
+	if err := f.orDefault(cfg); err != nil {
+		return err
+	}
 	if !f.local {
 		return runInDaemon(ctx, io, cfg, f)
 	}
@@ -102,7 +127,7 @@ func runCommand(ctx context.Context, io *IO, f *runFlags) error {
 	if err != nil {
 		return err
 	}
-	params, err := f.params.read(io, o.Params)
+	params, err := f.params.read(io, o)
 	if err != nil {
 		return err
 	}
@@ -122,7 +147,9 @@ func runCommand(ctx context.Context, io *IO, f *runFlags) error {
 	if err != nil {
 		return errors.Join(io.showProblems(err, f.errorsFormat), s.Close())
 	}
-	err = s.runPlan(ctx, plan, f)
+	if err = s.announce(plan, f); err == nil {
+		err = s.runPlan(ctx, plan, f)
+	}
 	if cerr := s.Close(); err == nil {
 		err = cerr
 	}
@@ -195,7 +222,9 @@ func (s *session) runPlan(ctx context.Context, plan *opening.Plan, f *runFlags) 
 		return err
 	}
 	defer ui.close()
-	report, err := s.runHere(ctx, plan, view.event, opening.RunOptions{Flags: ui.policy.flags(), Fork: f.fork})
+	report, err := s.runHere(ctx, plan, view.event, opening.RunOptions{
+		Flags: ui.policy.flags(), Fork: f.fork, Limits: s.cfg.askedLimits(plan.Opening.Policy, f.limits),
+	})
 	if cerr := view.close(report); err == nil {
 		err = cerr
 	}

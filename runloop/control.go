@@ -171,6 +171,8 @@ func (c *control) answer(ctx context.Context, id rmp.TraceID, req *ctrlRequest, 
 	switch req.Op {
 	case "run.submit":
 		return c.submit(ctx, id, req)
+	case "run.preview":
+		return c.preview(req)
 	case "run.fork":
 		return c.fork(ctx, id, req)
 	case "run.cancel", "run.pause", "run.resume", "run.step":
@@ -193,7 +195,7 @@ func (c *control) answer(ctx context.Context, id rmp.TraceID, req *ctrlRequest, 
 		return c.status(ctx)
 	}
 	return ctrlAnswer{Op: "error", Code: "unknown_op", Reason: "there is no op " + req.Op +
-		didYouMean(req.Op, []string{"run.submit", "run.fork", "run.cancel", "run.pause", "run.resume",
+		didYouMean(req.Op, []string{"run.submit", "run.preview", "run.fork", "run.cancel", "run.pause", "run.resume",
 			"run.step", "run.get", "run.list", "agents.describe",
 			"agents.ps", "agents.start", "agents.stop", "agents.release", "status"})}
 }

@@ -25,16 +25,34 @@ func (c *control) submit(ctx context.Context, id rmp.TraceID, req *ctrlRequest) 
 	if err != nil {
 		return refusal("run.rejected", err)
 	}
+	plan, err := c.plan(req)
+	if err != nil {
+		return rejected(err)
+	}
+	limits := c.session.live.Load().askedLimits(plan.Opening.Policy, req.Limits)
+	return c.begin(ctx, id, req, &run{plan: plan, policy: policy, limits: limits})
+}
+
+// plan makes the plan of the opening that a request brings.
+func (c *control) plan(req *ctrlRequest) (*opening.Plan, error) {
+	if err := req.Limits.Check(); err != nil {
+		return nil, err
+	}
 	if string(req.Params) == "null" {
 		req.Params = nil
 	}
 	catalog := c.session.openings(c.session.live.Load().Openings.SearchDirs)
 	catalog.along = req.openings()
-	plan, err := opening.Load(orText(req.Source, "opening.yaml"), []byte(req.OpeningYAML), catalog, req.Params)
+	return opening.Load(orText(req.Source, "opening.yaml"), []byte(req.OpeningYAML), catalog, req.Params)
+}
+
+// preview says what a run would be, and begins none.
+func (c *control) preview(req *ctrlRequest) ctrlAnswer {
+	plan, err := c.plan(req)
 	if err != nil {
 		return rejected(err)
 	}
-	return c.begin(ctx, id, req, &run{plan: plan, policy: policy})
+	return ctrlAnswer{Op: "ok", Preview: c.session.preview(req.Source, plan, req.Limits)}
 }
 
 // begin starts a run that is planned, with the agents that the request wants.

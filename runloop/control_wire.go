@@ -21,6 +21,7 @@ type ctrlRequest struct {
 	Params       json.RawMessage        `json:"params"`
 	AgentDigests map[string]string      `json:"agent_digests"` // by reference; the plan must have them
 	Flags        ctrlFlags              `json:"flags"`
+	Limits       opening.Limits         `json:"limits,omitzero"` // beyond the opening's
 	TraceID      string                 `json:"trace_id"`
 	Events       bool                   `json:"events"`
 	Agents       []string               `json:"agents"`
@@ -74,6 +75,7 @@ type ctrlAnswer struct {
 	Reason      string            `json:"reason,omitempty"`
 	Problems    opening.Problems  `json:"problems,omitempty"`
 	Node        string            `json:"node,omitempty"` // that run.step started
+	Preview     *preview          `json:"preview,omitempty"`
 	Run         *runState         `json:"run,omitempty"`
 	Runs        []listedRun       `json:"runs,omitempty"`
 	Agents      []describedAgent  `json:"agents,omitempty"`

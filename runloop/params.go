@@ -6,7 +6,10 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"slices"
 	"strings"
+
+	"github.com/runloop-os/runloop/opening"
 )
 
 // paramsMax is the most that parameters may hold, in bytes.
@@ -14,20 +17,23 @@ const paramsMax = 4 << 20
 
 // paramFlags are the ways to give parameters to a run.
 type paramFlags struct {
-	json      string   // --params: JSON, or @file
-	file      string   // --params-file: a file, or - for stdin
-	promptEnv string   // --prompt-env: the variable that holds a prompt
-	pairs     []string // -p key=value
+	json   string   // --params: JSON, or @file
+	file   string   // --params-file: a file, or - for stdin
+	prompt *string  // the parameter prompt, nil where there is none
+	pairs  []string // -p key=value
 }
 
 // read merges all ways into one JSON object; later ways go over earlier ones.
-// defaults, a JSON object or nothing, tell the types that -p values have.
-func (p *paramFlags) read(io *IO, defaults json.RawMessage) (json.RawMessage, error) {
+// The opening's defaults tell the types that -p values have.
+func (p *paramFlags) read(io *IO, o *opening.Opening) (json.RawMessage, error) {
 	out, types := map[string]any{}, map[string]any{}
-	if len(defaults) > 0 {
-		if err := mergeObject(types, defaults, "params of the opening"); err != nil {
+	if len(o.Params) > 0 {
+		if err := mergeObject(types, o.Params, "params of the opening"); err != nil {
 			return nil, err
 		}
+	}
+	if known := o.Parameters(); p.prompt != nil && !slices.Contains(known, "prompt") {
+		return nil, usageErrorf("the opening %s takes no prompt; %s", o.Name, parametersSay(known))
 	}
 	if p.json != "" {
 		src := []byte(p.json)
@@ -46,8 +52,8 @@ func (p *paramFlags) read(io *IO, defaults json.RawMessage) (json.RawMessage, er
 			return nil, err
 		}
 	}
-	if p.promptEnv != "" {
-		out["prompt"] = io.getenv(p.promptEnv)
+	if p.prompt != nil {
+		out["prompt"] = *p.prompt
 	}
 	for _, pair := range p.pairs {
 		if err := setPair(out, types, pair); err != nil {
@@ -55,6 +61,14 @@ func (p *paramFlags) read(io *IO, defaults json.RawMessage) (json.RawMessage, er
 		}
 	}
 	return json.Marshal(out)
+}
+
+// parametersSay is which parameters an opening has.
+func parametersSay(known []string) string {
+	if len(known) == 0 {
+		return "it has no parameters"
+	}
+	return "its parameters are " + strings.Join(known, ", ") + " (give them with -p)"
 }
 
 func (p *paramFlags) mergeFile(io *IO, out map[string]any) error {

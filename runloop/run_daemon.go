@@ -29,7 +29,7 @@ func runInDaemon(ctx context.Context, io *IO, cfg *Loaded, f *runFlags) error {
 	if err != nil {
 		return err
 	}
-	params, err := f.params.read(io, o.Params)
+	params, err := f.params.read(io, o)
 	if err != nil {
 		return err
 	}
@@ -40,11 +40,31 @@ func runInDaemon(ctx context.Context, io *IO, cfg *Loaded, f *runFlags) error {
 	if r.view, err = io.newRunView(f.progress); err != nil {
 		return err
 	}
-	return r.carryOut(ctx, f, &ctrlRequest{
+	req := ctrlRequest{
 		Op: "run.submit", OpeningYAML: string(src.text), Source: src.name, Params: params,
 		Openings: wireOpenings(along),
-		Flags:    ctrlFlags{Confirm: io.confirmFlag(f)},
-	})
+		Flags:    ctrlFlags{Confirm: io.confirmFlag(f)}, Limits: f.limits,
+	}
+	if f.params.prompt != nil {
+		if err := r.announce(ctx, f, req); err != nil {
+			return err
+		}
+	}
+	return r.carryOut(ctx, f, &req)
+}
+
+// announce says where a prompt goes, as the daemon sees it, before it is sent
+// there to be carried out.
+func (r *remoteRun) announce(ctx context.Context, f *runFlags, req ctrlRequest) error {
+	req.Op = "run.preview"
+	a, err := r.conn.ask(ctx, &req)
+	switch {
+	case err != nil:
+		return r.io.showProblems(err, f.errorsFormat)
+	case a.Preview == nil:
+		return exitErrorf(exitFailed, "the daemon's answer has no preview")
+	}
+	return r.io.say(a.Preview.line())
 }
 
 // checkForDaemon refuses flags that only make sense in this process.

@@ -41,7 +41,8 @@ type runTable struct {
 type run struct {
 	id      uuid.UUID
 	plan    *opening.Plan
-	policy  *ruling       // nil: a user interface decides
+	policy  *ruling // nil: a user interface decides
+	limits  opening.Limits
 	fork    *opening.Fork // nil: it begins from nothing, or is gone on with
 	started time.Time
 	ctl     *opening.Control
@@ -79,7 +80,7 @@ func (t *runTable) start(ctx context.Context, r *run) error {
 		return err
 	}
 	r.started = time.Now()
-	opt := opening.RunOptions{TraceID: r.id, Flags: r.policy.flags(), Fork: r.fork}
+	opt := opening.RunOptions{TraceID: r.id, Flags: r.policy.flags(), Fork: r.fork, Limits: r.limits}
 	r.fork = nil // the engine holds its source for as long as it runs
 	_, err = t.begin(r, owner, func(ctx context.Context, e *opening.Engine, ctl *opening.Control) (*opening.Report, error) {
 		opt.Control = ctl

@@ -10,6 +10,7 @@ import (
 	"testing"
 	"unicode"
 
+	"github.com/runloop-os/runloop/opening"
 	"github.com/runloop-os/runloop/rmp"
 )
 
@@ -63,7 +64,8 @@ func TestParams(t *testing.T) {
 	if err := os.WriteFile(file, []byte(`{"a":{"x":1},"b":"file"}`), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	defaults := json.RawMessage(`{"text":"","n":0,"a":{"s":""}}`)
+	ask := "what now?"
+	o := &opening.Opening{Name: "x", Params: json.RawMessage(`{"text":"","n":0,"a":{"s":""},"prompt":""}`)}
 	for _, tt := range []struct {
 		name  string
 		flags paramFlags
@@ -81,7 +83,7 @@ func TestParams(t *testing.T) {
 		{"an at sign", paramFlags{pairs: []string{`x=\@home`}}, "", `{"x":"@home"}`},
 		{"empty value", paramFlags{pairs: []string{"x="}}, "", `{"x":""}`},
 		{"stdin", paramFlags{file: "-"}, `{"q":[1]}`, `{"q":[1]}`},
-		{"variable", paramFlags{promptEnv: "ASK"}, "", `{"prompt":"what now?"}`},
+		{"a prompt", paramFlags{prompt: &ask}, "", `{"prompt":"what now?"}`},
 		{"no key", paramFlags{pairs: []string{"=x"}}, "", "!want key=value"},
 		{"no value", paramFlags{pairs: []string{"x"}}, "", "!want key=value"},
 		{"empty part", paramFlags{pairs: []string{"a..b=x"}}, "", "!empty part"},
@@ -91,8 +93,8 @@ func TestParams(t *testing.T) {
 		{"a folder", paramFlags{file: dir}, "", "!is a folder"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			io := &IO{Stdin: strings.NewReader(tt.stdin), Environ: []string{"ASK=what now?"}}
-			got, err := tt.flags.read(io, defaults)
+			io := &IO{Stdin: strings.NewReader(tt.stdin)}
+			got, err := tt.flags.read(io, o)
 			if text, fails := strings.CutPrefix(tt.want, "!"); fails {
 				if err == nil || !strings.Contains(err.Error(), text) || exitCode(err) == exitFailed {
 					t.Errorf("got %s, %v", got, err)
