@@ -15,7 +15,7 @@ func BenchmarkClassify(b *testing.B) {
 	}
 	b.ReportAllocs()
 	for i := 0; b.Loop(); i++ {
-		Classify(inputs[i%len(inputs)])
+		classify(inputs[i%len(inputs)])
 	}
 }
 
@@ -34,7 +34,7 @@ func BenchmarkLine(b *testing.B) {
 		b.Run(name, func(b *testing.B) {
 			b.ReportAllocs()
 			for b.Loop() {
-				Classify(Input{Line: line})
+				classify(Input{Line: line})
 			}
 		})
 	}

@@ -107,7 +107,7 @@ func TestCorpus(t *testing.T) {
 			table := map[string]tally{}
 			var all, shell, agent tally
 			for _, s := range readCorpus(t, file) {
-				d := Classify(s.input(lookup))
+				d := classify(s.input(lookup))
 				wrong := 0
 				if d.Route != s.want || s.context["confirm"] == "true" && !d.Confirm {
 					wrong = 1

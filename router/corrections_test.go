@@ -181,12 +181,12 @@ func FuzzCorrections(f *testing.F) {
 		if err != nil {
 			return
 		}
-		d := Classify(Input{Line: line, Corrections: c})
+		d := classify(Input{Line: line, Corrections: c})
 		checkDecision(t, line, d)
 		if (d.Rule == RuleCorrection) != (d.Correction != nil) || d.Correction != nil && !d.Correction.valid() {
 			t.Fatalf("%q: %+v", line, d)
 		}
-		plain := Classify(Input{Line: line})
+		plain := classify(Input{Line: line})
 		if plain.Confirm && !d.Confirm {
 			t.Fatalf("%q: a correction took the question away", line)
 		}
@@ -251,7 +251,7 @@ func TestCorrections(t *testing.T) {
 		"what's on with this box":         ToShell,
 		"dokcer up":                       ToAgent,
 	} {
-		d := Classify(Input{Line: line, Lookup: lookup, Corrections: c})
+		d := classify(Input{Line: line, Lookup: lookup, Corrections: c})
 		if d.Route != want {
 			t.Errorf("%q went to %s by %s (%+v)", line, d.Route, d.Rule, d.Correction)
 		}
@@ -284,21 +284,21 @@ func TestCorrectionsStandBack(t *testing.T) {
 		{"ls", ToShell, RuleOneWord, nil},
 		{"rm the old logs", ToAgent, RuleCorrection, func(d Decision) bool { return d.Confirm }},
 	} {
-		d := Classify(Input{Line: tt.line, Lists: some, Corrections: c})
+		d := classify(Input{Line: tt.line, Lists: some, Corrections: c})
 		if d.Route != tt.want || d.Rule != tt.rule || tt.other != nil && !tt.other(d) {
 			t.Errorf("%q: %+v", tt.line, d)
 		}
 	}
 	// To the shell, the question stays as well.
 	c = corrections(t, map[string]Route{"rm all of my old mails please": ToShell, ", ls -la": ToShell})
-	if d := Classify(Input{Line: "rm all of my old photos please", Corrections: c}); d.Rule != RuleCorrection ||
+	if d := classify(Input{Line: "rm all of my old photos please", Corrections: c}); d.Rule != RuleCorrection ||
 		d.Route != ToShell || !d.Confirm {
 		t.Errorf("%+v", d)
 	}
-	if d := Classify(Input{Line: ", ls -la", Corrections: c}); d.Rule != RuleForced || d.Route != ToAgent {
+	if d := classify(Input{Line: ", ls -la", Corrections: c}); d.Rule != RuleForced || d.Route != ToAgent {
 		t.Errorf("%+v", d)
 	}
-	if d := Classify(Input{Line: "ls -la", Lists: lists(t, ListConfig{}), Corrections: c}); d.Rule != RuleOpening {
+	if d := classify(Input{Line: "ls -la", Lists: lists(t, ListConfig{}), Corrections: c}); d.Rule != RuleOpening {
 		t.Errorf("%+v", d)
 	}
 }
@@ -306,7 +306,7 @@ func TestCorrectionsStandBack(t *testing.T) {
 // TestWhyCorrected pins what rlp why --json says of a correction.
 func TestWhyCorrected(t *testing.T) {
 	c := corrections(t, map[string]Route{"deploy the old site": ToShell})
-	why, err := Classify(Input{Line: "deploy the new site", Corrections: c}).Why()
+	why, err := classify(Input{Line: "deploy the new site", Corrections: c}).Why()
 	const want = `"correction":{"first":"deploy","shape":"words=3-4 prose=1","recorded":"2026-03-01T12:00:00Z","instead_of":"score"}}`
 	if err != nil || !strings.HasSuffix(string(why), want) {
 		t.Errorf("%s, %v", why, err)

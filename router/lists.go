@@ -1,8 +1,8 @@
 package router
 
 import (
+	"errors"
 	"fmt"
-	"regexp"
 	"strings"
 )
 
@@ -14,7 +14,16 @@ type ListConfig struct {
 	Allow         []string // lines that match go to the shell
 	Known         []string // names to treat as commands
 	FastpathShell bool     // false sends everything else to agents
+	// Compile makes a regular expression; without it there may be none.
+	Compile func(expr string) (Matcher, error)
 }
+
+// Matcher is a compiled regular expression, a [regexp.Regexp]. The package is
+// not used here because loading it takes time that most lines need not spend.
+type Matcher interface{ MatchString(s string) bool }
+
+// errNoCompile is what a pattern meets when there is no Compile.
+var errNoCompile = errors.New("no regular expressions here")
 
 // Limits on the lists. Every pattern is tried on every line.
 const (
@@ -34,7 +43,7 @@ type Lists struct {
 type pattern struct {
 	text string // as configured
 	sub  string // lower case, if re is nil
-	re   *regexp.Regexp
+	re   Matcher
 }
 
 // NewLists compiles a configuration. Its errors name the list, the entry and
@@ -43,10 +52,10 @@ type pattern struct {
 func NewLists(cfg ListConfig) (*Lists, error) {
 	l := &Lists{toAgents: !cfg.FastpathShell}
 	var err error
-	if l.deny, err = compile("denylist", cfg.Deny); err != nil {
+	if l.deny, err = cfg.patterns("denylist", cfg.Deny); err != nil {
 		return nil, err
 	}
-	if l.allow, err = compile("allowlist", cfg.Allow); err != nil {
+	if l.allow, err = cfg.patterns("allowlist", cfg.Allow); err != nil {
 		return nil, err
 	}
 	if len(cfg.Known) > maxKnown {
@@ -63,8 +72,8 @@ func NewLists(cfg ListConfig) (*Lists, error) {
 	return l, nil
 }
 
-// compile turns the patterns of one list into what is matched with.
-func compile(list string, in []string) ([]pattern, error) {
+// patterns turns those of one list into what is matched with.
+func (cfg *ListConfig) patterns(list string, in []string) ([]pattern, error) {
 	if len(in) > maxPatterns {
 		return nil, fmt.Errorf("router: %s: %d patterns, limit %d", list, len(in), maxPatterns)
 	}
@@ -78,7 +87,10 @@ func compile(list string, in []string) ([]pattern, error) {
 			out[i].sub = strings.ToLower(s)
 			continue
 		}
-		re, err := regexp.Compile(s[1 : len(s)-1])
+		if cfg.Compile == nil {
+			return nil, errNoCompile
+		}
+		re, err := cfg.Compile(s[1 : len(s)-1])
 		if err != nil {
 			return nil, fmt.Errorf("router: %s[%d]: %w", list, i, err)
 		}

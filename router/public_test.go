@@ -55,7 +55,7 @@ func measure(t *testing.T, file string, want Route, limit float64, form func(str
 		}
 		c := &parts[i%2]
 		c.lines++
-		if Classify(Input{Line: line, Lookup: lookup}).Route != want {
+		if classify(Input{Line: line, Lookup: lookup}).Route != want {
 			c.wrong++
 		}
 	}

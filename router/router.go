@@ -42,6 +42,10 @@ type Input struct {
 	Lists *Lists
 	// Corrections are the user's own, or nil.
 	Corrections *Corrections
+	// Grammar reports whether a line is a command of a shell or the start of
+	// one (see package grammar). It is called for lines that begin like shell
+	// syntax. Nil means that nobody can say: such a line is weighed like others.
+	Grammar func(line, shell string) bool
 }
 
 // Route is one of the two sides.

@@ -14,9 +14,17 @@ import (
 
 	"go.uber.org/goleak"
 	"pgregory.net/rapid"
+
+	"github.com/runloop-os/runloop/router/grammar"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// classify decides with the shell's grammar at hand.
+func classify(in Input) Decision {
+	in.Grammar = grammar.Holds
+	return Classify(in)
+}
 
 var update = flag.Bool("update", false, "rewrite the golden files")
 
@@ -79,7 +87,7 @@ func TestRules(t *testing.T) {
 		if c.in.Lookup == nil {
 			c.in.Lookup = lookup
 		}
-		d := Classify(c.in)
+		d := classify(c.in)
 		seen[d.Rule] = true
 		if d.Route != c.want || d.Rule != c.rule {
 			t.Errorf("%q went to %s by %s, want %s by %s %v", c.in.Line, d.Route, d.Rule,
@@ -114,7 +122,7 @@ func TestConfirm(t *testing.T) {
 		"show me the cache":                  false,
 		"ls the cache":                       false,
 	} {
-		if d := Classify(Input{Line: line, Lookup: lookup}); d.Confirm != want {
+		if d := classify(Input{Line: line, Lookup: lookup}); d.Confirm != want {
 			t.Errorf("%q: confirm %v, want %v (%s) %v", line, d.Confirm, want, d.Route, d.Features)
 		}
 	}
@@ -124,7 +132,7 @@ func TestConfirm(t *testing.T) {
 func TestKinds(t *testing.T) {
 	never := func(string) bool { t.Error("looked up a word the shell had resolved"); return false }
 	for _, k := range []Kind{KindAlias, KindFunction, KindBuiltin, KindKeyword, KindCommand, "hashed"} {
-		if d := Classify(Input{Line: "zap one two three", FirstKind: k, Lookup: never}); d.Route != ToShell {
+		if d := classify(Input{Line: "zap one two three", FirstKind: k, Lookup: never}); d.Route != ToShell {
 			t.Errorf("%s: %s %v", k, d.Route, d.Features)
 		}
 	}
@@ -132,7 +140,7 @@ func TestKinds(t *testing.T) {
 	for line, want := range map[string]Route{
 		"kubectl get pods": ToShell, "convert this photo for me": ToAgent, "open the letter": ToAgent,
 	} {
-		d := Classify(Input{Line: line, FirstKind: KindNone, Lookup: func(string) bool { return false }})
+		d := classify(Input{Line: line, FirstKind: KindNone, Lookup: func(string) bool { return false }})
 		if d.Route != want {
 			t.Errorf("%q: %s %v", line, d.Route, d.Features)
 		}
@@ -140,7 +148,7 @@ func TestKinds(t *testing.T) {
 	// Builtins differ from shell to shell.
 	line := "where are my keys"
 	for _, sh := range []Shell{Bash, Zsh, "fish"} {
-		if d := Classify(Input{Line: line, Shell: sh}); d.Route != ToAgent {
+		if d := classify(Input{Line: line, Shell: sh}); d.Route != ToAgent {
 			t.Errorf("%s: %s %v", sh, d.Route, d.Features)
 		}
 	}
@@ -151,7 +159,7 @@ func TestLookups(t *testing.T) {
 	prefixes := sample{line: strings.Repeat("sudo time nice env ", 20)}
 	for _, s := range append(readCorpus(t, "tune.tsv"), prefixes) {
 		n := 0
-		Classify(Input{Line: s.line, Lookup: func(name string) bool {
+		classify(Input{Line: s.line, Lookup: func(name string) bool {
 			n++
 			if name == "" || strings.Contains(name, "/") {
 				t.Errorf("%q: looked up %q", s.line, name)
@@ -168,7 +176,7 @@ func TestForcedPrompt(t *testing.T) {
 	for line, want := range map[string]string{
 		",  why is it so ": "why is it so", "@ x": "x", " hello ": "hello", "! x": "! x", ", ": ",",
 	} {
-		if got := Classify(Input{Line: line}).Prompt; got != want {
+		if got := classify(Input{Line: line}).Prompt; got != want {
 			t.Errorf("%q: prompt %q, want %q", line, got, want)
 		}
 	}
@@ -211,7 +219,7 @@ func TestWhy(t *testing.T) {
 			continue
 		}
 		n++
-		why, err := Classify(Input{Line: line, Lookup: lookup}).Why()
+		why, err := classify(Input{Line: line, Lookup: lookup}).Why()
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -262,7 +270,7 @@ func TestHostileLines(t *testing.T) {
 		"typo of a megabyte": strings.Repeat("gti ", 1<<18),
 	} {
 		start := time.Now()
-		d := Classify(Input{Line: line})
+		d := classify(Input{Line: line})
 		if took := time.Since(start); took > 2*time.Second {
 			t.Errorf("%s: took %v", name, took)
 		}
@@ -313,12 +321,12 @@ func TestProperties(t *testing.T) {
 			Shell:     rapid.SampledFrom([]Shell{Bash, Zsh, ""}).Draw(t, "shell"),
 			FirstKind: rapid.SampledFrom(kinds).Draw(t, "kind"),
 		}
-		d := Classify(in)
-		if again := Classify(in); !reflect.DeepEqual(d, again) {
+		d := classify(in)
+		if again := classify(in); !reflect.DeepEqual(d, again) {
 			t.Fatalf("%q: %+v, then %+v", line, d, again)
 		}
 		in.Line = " " + line + "\n"
-		if padded := Classify(in); padded.Route != d.Route || padded.Rule != d.Rule {
+		if padded := classify(in); padded.Route != d.Route || padded.Rule != d.Rule {
 			t.Fatalf("%q: %+v, with blanks around it %+v", line, d, padded)
 		}
 	})
@@ -333,9 +341,9 @@ func FuzzClassify(f *testing.F) {
 	f.Fuzz(func(t *testing.T, line, kind, shell string, found bool) {
 		in := Input{Line: line, FirstKind: Kind(kind), Shell: Shell(shell)}
 		in.Lookup = func(string) bool { return found }
-		d := Classify(in)
+		d := classify(in)
 		checkDecision(t, line, d)
-		if again := Classify(in); !reflect.DeepEqual(d, again) {
+		if again := classify(in); !reflect.DeepEqual(d, again) {
 			t.Fatalf("%q: %+v, then %+v", line, d, again)
 		}
 	})

@@ -14,7 +14,7 @@ func (p *parsed) certainlyShell() (Route, Rule) {
 	case c == '^' && strings.Count(p.line, "^") >= 2:
 		return ToShell, RuleHistory
 	case p.syntaxFirst():
-		if parse(p.line, p.in.Shell) != grammarWrong {
+		if p.grammarHolds() {
 			return ToShell, RuleSyntax
 		}
 	case p.pathFirst(first):
@@ -132,8 +132,11 @@ func (p *parsed) condition(t *token) bool {
 	return command(t.text) != "" && (!plain || p.words.total() == 0) && p.grammarHolds()
 }
 
-// grammarHolds reports whether the line is a command or the start of one.
-func (p *parsed) grammarHolds() bool { return parse(p.line, p.in.Shell) != grammarWrong }
+// grammarHolds reports whether the line is a command or the start of one. Only
+// the good verdict means anything: almost all prose parses.
+func (p *parsed) grammarHolds() bool {
+	return p.in.Grammar != nil && p.in.Grammar(p.line, string(p.in.Shell))
+}
 
 // inIdioms knows commands that are sentences.
 func inIdioms(line string) bool {

@@ -4,16 +4,17 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"os"
-	"path/filepath"
-	"strings"
+	"regexp"
 	"time"
 
 	"github.com/runloop-os/runloop/router"
+	"github.com/runloop-os/runloop/router/enter"
+	"github.com/runloop-os/runloop/router/grammar"
 )
 
 // isRouteCommand reports whether a command is one of those that run on every
-// Enter: they go past the command tree.
+// Enter: they go past the command tree. Most of them have been answered by then,
+// see package enter.
 func isRouteCommand(name string) bool { return name == "route" }
 
 // runRoute is `rlp route`. args[0] is the command's name.
@@ -22,10 +23,10 @@ func runRoute(ctx context.Context, io *IO, args []string) error {
 	if err != nil {
 		return err
 	}
-	if f.help {
+	if f.Help {
 		return helpCommand(io, []string{"route"})
 	}
-	if f.was != "" || f.forget || f.corrections {
+	if f.Was != "" || f.Forget || f.Corrections {
 		return runCorrections(ctx, io, f)
 	}
 	type outcome struct {
@@ -38,8 +39,8 @@ func runRoute(ctx context.Context, io *IO, args []string) error {
 		decided <- outcome{d, err}
 	}()
 	select {
-	case <-time.After(time.Duration(f.timeoutMS) * time.Millisecond):
-		return sayRoute(io, &router.Decision{Route: router.ToShell, Rule: router.RuleTimeout}, exitRouteTimeout)
+	case <-time.After(time.Duration(f.TimeoutMS) * time.Millisecond):
+		return sayRoute(io, enter.TimedOut(), exitRouteTimeout)
 	case out := <-decided:
 		if out.err != nil {
 			return out.err
@@ -56,7 +57,7 @@ func sayRoute(io *IO, d *router.Decision, code int) error {
 	return &exitError{code: code, err: errShown}
 }
 
-func decideRoute(io *IO, f *routeFlags) (*router.Decision, error) {
+func decideRoute(io *IO, f *enter.Flags) (*router.Decision, error) {
 	in, _, err := io.routeInput(f)
 	if err != nil {
 		return nil, err
@@ -67,23 +68,22 @@ func decideRoute(io *IO, f *routeFlags) (*router.Decision, error) {
 
 // routeInput is the line with all that is known about it. damage is what is
 // wrong with the file of corrections, which a decision can do without.
-func (o *IO) routeInput(f *routeFlags) (in *router.Input, damage, err error) {
-	if f.stdin {
+func (o *IO) routeInput(f *enter.Flags) (in *router.Input, damage, err error) {
+	if f.Stdin {
 		line, err := io.ReadAll(io.LimitReader(o.Stdin, router.MaxLine+1))
 		if err != nil {
 			return nil, nil, fmt.Errorf("reading the line: %w", err)
 		}
-		f.line = string(line)
+		f.Line = string(line)
 	}
 	lists, work, err := o.routerLists()
 	if err != nil {
 		return nil, nil, err
 	}
-	corrections, damage := readCorrections(work)
-	return &router.Input{
-		Line: f.line, Shell: f.shell, FirstKind: f.firstKind, FirstIsDir: f.firstDir,
-		Lookup: o.inPath, Lists: lists, Corrections: corrections,
-	}, damage, nil
+	asked := f.Input(o.getenv)
+	asked.Lists, asked.Grammar = lists, grammar.Holds
+	asked.Corrections, damage = enter.ReadCorrections(work)
+	return &asked, damage, nil
 }
 
 // routerLists reads router.* from the configuration, and which folder holds
@@ -91,11 +91,8 @@ func (o *IO) routeInput(f *routeFlags) (in *router.Input, damage, err error) {
 // something there is nothing to read.
 func (o *IO) routerLists() (lists *router.Lists, work string, err error) {
 	src := o.configSource()
-	if !src.configured() {
-		if src.home == "" {
-			return nil, "", nil
-		}
-		return nil, filepath.Join(src.home, ".runloop"), nil
+	if !enter.Configured(src.environ, src.system, src.home) {
+		return nil, enter.DefaultWork(src.home), nil
 	}
 	cfg, err := src.load()
 	if err != nil {
@@ -104,42 +101,10 @@ func (o *IO) routerLists() (lists *router.Lists, work string, err error) {
 	r := &cfg.Router
 	lists, err = router.NewLists(router.ListConfig{
 		Deny: r.Denylist, Allow: r.Allowlist, Known: r.KnownCommands, FastpathShell: r.FastpathShell,
+		Compile: func(expr string) (router.Matcher, error) { return regexp.Compile(expr) },
 	})
 	if err != nil {
 		return nil, "", usageErrorf("config: %v", err)
 	}
 	return lists, cfg.Runtime.Workdir, nil
-}
-
-// configured reports whether any layer above the defaults may exist.
-func (s configSource) configured() bool {
-	for _, kv := range s.environ {
-		if strings.HasPrefix(kv, envPrefix) || strings.HasPrefix(kv, "RUNLOOP_CONFIG=") {
-			return true
-		}
-	}
-	for _, file := range []string{s.system, filepath.Join(s.home, ".runloop", "config.yaml")} {
-		if _, err := os.Stat(file); err == nil {
-			return true
-		}
-	}
-	return false
-}
-
-// inPath reports whether a name is a program in PATH.
-func (o *IO) inPath(name string) bool {
-	if strings.ContainsRune(name, '/') {
-		return executable(name)
-	}
-	for _, dir := range filepath.SplitList(o.getenv("PATH")) {
-		if filepath.IsAbs(dir) && executable(filepath.Join(dir, name)) {
-			return true
-		}
-	}
-	return false
-}
-
-func executable(path string) bool {
-	st, err := os.Stat(path)
-	return err == nil && st.Mode().IsRegular() && st.Mode().Perm()&0o111 != 0
 }

@@ -8,22 +8,23 @@ import (
 	"time"
 
 	"github.com/runloop-os/runloop/router"
+	"github.com/runloop-os/runloop/router/enter"
 )
 
 // runCorrections is rlp route --was, --forget and --corrections. They run when
 // somebody asks for them, so they may open the knowledge base.
-func runCorrections(ctx context.Context, io *IO, f *routeFlags) error {
-	if f.corrections {
+func runCorrections(ctx context.Context, io *IO, f *enter.Flags) error {
+	if f.Corrections {
 		return io.withCorrections(ctx, func(l *correctionLedger) error { return listCorrections(ctx, io, f, l) })
 	}
 	in := &router.Input{}
-	if f.stdin || f.given {
+	if f.Stdin || f.Given {
 		var err error
 		if in, _, err = io.routeInput(f); err != nil {
 			return err
 		}
 	}
-	if f.forget {
+	if f.Forget {
 		return io.withCorrections(ctx, func(l *correctionLedger) error { return forget(ctx, io, f, in, l) })
 	}
 	return correct(ctx, io, f, in)
@@ -49,7 +50,7 @@ func (s *correctionSaid) print(io *IO, asJSON bool) error {
 }
 
 // correct records that a line belongs to the other side.
-func correct(ctx context.Context, io *IO, f *routeFlags, in *router.Input) error {
+func correct(ctx context.Context, io *IO, f *enter.Flags, in *router.Input) error {
 	d := router.Classify(*in)
 	if err := correctable(&d); err != nil {
 		return err
@@ -58,24 +59,24 @@ func correct(ctx context.Context, io *IO, f *routeFlags, in *router.Input) error
 	if err != nil {
 		return exitErrorf(exitDeclined, "nothing is recorded: %w; router.allowlist and the prefix \", \" are other ways", err)
 	}
-	said := &correctionSaid{Version: 1, First: key.First, Shape: key.Shape, Side: f.was}
-	if d.Route == f.was {
-		said.text = fmt.Sprintf("nothing to correct: the line goes to %s already, by rule %s", sideName(f.was), d.Rule)
-		return said.print(io, f.json)
+	said := &correctionSaid{Version: 1, First: key.First, Shape: key.Shape, Side: f.Was}
+	if d.Route == f.Was {
+		said.text = fmt.Sprintf("nothing to correct: the line goes to %s already, by rule %s", sideName(f.Was), d.Rule)
+		return said.print(io, f.JSON)
 	}
-	if f.was == router.ToAgent && key.Alone() {
+	if f.Was == router.ToAgent && key.Alone() {
 		return exitErrorf(exitDeclined, "nothing is recorded: a single word goes to agents only behind \", \" or \"@ \", "+
 			"because it may be a mistyped password")
 	}
 	return io.withCorrections(ctx, func(l *correctionLedger) error {
-		payload := routeEvent{First: key.First, Shape: key.Shape, Side: f.was, Rule: d.Rule}
+		payload := routeEvent{First: key.First, Shape: key.Shape, Side: f.Was, Rule: d.Rule}
 		if said.Event, err = l.record(ctx, kindCorrected, payload); err != nil {
 			return err
 		}
 		said.Recorded = true
 		said.text = fmt.Sprintf("event:%d: %s goes to %s (rlp route --forget takes it back)",
-			said.Event, describeKey(key), sideName(f.was))
-		return said.print(io, f.json)
+			said.Event, describeKey(key), sideName(f.Was))
+		return said.print(io, f.JSON)
 	})
 }
 
@@ -97,12 +98,12 @@ func correctable(d *router.Decision) error {
 }
 
 // forget takes back what was said of a line, or else the newest of all.
-func forget(ctx context.Context, io *IO, f *routeFlags, in *router.Input, l *correctionLedger) error {
+func forget(ctx context.Context, io *IO, f *enter.Flags, in *router.Input, l *correctionLedger) error {
 	list, err := l.all(ctx)
 	if err != nil {
 		return err
 	}
-	if f.stdin || f.given {
+	if f.Stdin || f.Given {
 		if list, err = ofLine(list, in); err != nil {
 			return err
 		}
@@ -117,7 +118,7 @@ func forget(ctx context.Context, io *IO, f *routeFlags, in *router.Input, l *cor
 	}
 	said := &correctionSaid{Version: 1, Recorded: true, Event: event, First: c.First, Shape: c.Shape}
 	said.text = fmt.Sprintf("event:%d: %s is decided by the rules again", event, describeKey(c.Key))
-	return said.print(io, f.json)
+	return said.print(io, f.JSON)
 }
 
 // ofLine keeps the corrections that a line would be decided by.
@@ -138,12 +139,12 @@ func ofLine(list []heldCorrection, in *router.Input) ([]heldCorrection, error) {
 }
 
 // listCorrections prints the corrections that hold, the newest first.
-func listCorrections(ctx context.Context, io *IO, f *routeFlags, l *correctionLedger) error {
+func listCorrections(ctx context.Context, io *IO, f *enter.Flags, l *correctionLedger) error {
 	list, err := l.all(ctx)
 	if err != nil {
 		return err
 	}
-	if f.json {
+	if f.JSON {
 		return printJSON(io.Stdout, correctionRows(list))
 	}
 	t := &table{head: []string{"FIRST", "SHAPE", "SIDE", "RECORDED", "EVENT"}}

@@ -31,9 +31,9 @@ func whyCommand(io *IO, args []string) error {
 	switch {
 	case err != nil:
 		return err
-	case f.help:
+	case f.Help:
 		return helpCommand(io, []string{"why"})
-	case f.was != "" || f.forget || f.corrections:
+	case f.Was != "" || f.Forget || f.Corrections:
 		return usageErrorf("rlp why only looks; corrections are made with rlp route (see rlp route --help)")
 	}
 	in, damage, err := io.routeInput(f)
@@ -44,7 +44,7 @@ func whyCommand(io *IO, args []string) error {
 		io.warnf("corrections are not used: %v; rlp route --corrections makes the file anew", damage)
 	}
 	d := router.Classify(*in)
-	if f.json {
+	if f.JSON {
 		b, err := d.Why()
 		if err != nil {
 			return err

@@ -7,10 +7,12 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/runloop-os/runloop/router/enter"
 )
 
 // envPrefix begins every variable that sets a key: RUNLOOP__LOGGING__LEVEL.
-const envPrefix = "RUNLOOP__"
+const envPrefix = enter.EnvPrefix
 
 // envLayer reads the environment: RUNLOOP__SECTION__KEY=value, lists as JSON
 // or separated by commas.

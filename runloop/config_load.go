@@ -14,11 +14,12 @@ import (
 	"github.com/knadh/koanf/maps"
 	"github.com/knadh/koanf/v2"
 
+	"github.com/runloop-os/runloop/router/enter"
 	"github.com/runloop-os/runloop/wasm"
 )
 
 // systemConfig is the file whose policy binds everybody.
-const systemConfig = "/etc/runloop/config.yaml"
+const systemConfig = enter.SystemConfig
 
 // Layer is one source of configuration.
 type Layer struct {

@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/runloop-os/runloop/router"
+	"github.com/runloop-os/runloop/router/enter"
 )
 
 // oneCorrection is a whole file that sends "deploy the old site" to the shell.
@@ -74,7 +75,7 @@ func TestHostileCorrections(t *testing.T) {
 			if err := os.Mkdir(work, 0o700); err != nil {
 				t.Fatal(err)
 			}
-			if err := tt.make(t, filepath.Join(work, correctionsFile)); err != nil {
+			if err := tt.make(t, filepath.Join(work, enter.CorrectionsFile)); err != nil {
 				t.Fatal(err)
 			}
 			out, said := dispatchIn(t, home, "route", "--timeout-ms", "60000", "deploy", "the", "old", "site")
@@ -106,7 +107,7 @@ func dispatchIn(t *testing.T, home string, args ...string) (stdout, stderr strin
 // in its place, and nothing is written through a link.
 func TestCorrectionsReplaceWhatIsThere(t *testing.T) {
 	home := t.TempDir()
-	path := filepath.Join(home, ".runloop", correctionsFile)
+	path := filepath.Join(home, ".runloop", enter.CorrectionsFile)
 	victim := filepath.Join(home, "victim")
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 		t.Fatal(err)
@@ -151,7 +152,7 @@ func TestCorrectionsAtTheSameTime(t *testing.T) {
 		})
 	}
 	all.Wait()
-	c, err := readCorrections(filepath.Join(home, ".runloop"))
+	c, err := enter.ReadCorrections(filepath.Join(home, ".runloop"))
 	if err != nil || len(c.List()) != len(words) {
 		t.Errorf("%d of %d corrections, %v", len(c.List()), len(words), err)
 	}
@@ -182,7 +183,7 @@ func TestCorrectionsFollowTheLedger(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if c, err := readCorrections(filepath.Join(home, ".runloop")); err != nil || len(c.List()) != 200 {
+	if c, err := enter.ReadCorrections(filepath.Join(home, ".runloop")); err != nil || len(c.List()) != 200 {
 		t.Errorf("%d corrections, %v", len(c.List()), err)
 	}
 }

@@ -4,18 +4,20 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+
+	"github.com/runloop-os/runloop/router/enter"
 )
 
 // Exit codes (spec/06).
 const (
 	exitOK           = 0
-	exitFailed       = 1   // the run or the check failed
-	exitUsage        = 2   // wrong usage, invalid opening, parameters or config
-	exitNoDaemon     = 3   // the daemon cannot be reached
-	exitDeclined     = 4   // denied or declined
-	exitNotFound     = 5   // no such thing
-	exitRouteTimeout = 12  // rlp route: no decision in time
-	exitInterrupted  = 130 // by Ctrl-C
+	exitFailed       = 1                 // the run or the check failed
+	exitUsage        = 2                 // wrong usage, invalid opening, parameters or config
+	exitNoDaemon     = 3                 // the daemon cannot be reached
+	exitDeclined     = 4                 // denied or declined
+	exitNotFound     = 5                 // no such thing
+	exitRouteTimeout = enter.ExitTimeout // rlp route: no decision in time
+	exitInterrupted  = 130               // by Ctrl-C
 )
 
 // exitError is an error with the exit code that it means. An empty message is

@@ -6,6 +6,7 @@ import (
 	"context"
 	"os"
 
+	"github.com/runloop-os/runloop/router/enter"
 	"github.com/runloop-os/runloop/wasm"
 )
 
@@ -23,5 +24,5 @@ func Main(args []string) int {
 
 // osIO is the process's own streams.
 func osIO() *IO {
-	return &IO{Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr, Environ: os.Environ()}
+	return &IO{Stdin: enter.Stdin(), Stdout: os.Stdout, Stderr: os.Stderr, Environ: os.Environ()}
 }

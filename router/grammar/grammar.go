@@ -1,4 +1,7 @@
-package router
+// Package grammar asks the shells' own grammar about a line, for package router.
+// It is apart from it because the parser takes longer to load than most lines
+// take to decide.
+package grammar
 
 import (
 	"errors"
@@ -16,35 +19,37 @@ const maxParse = 4096
 type verdict int
 
 const (
-	grammarWrong verdict = iota
-	grammarFine
-	grammarIncomplete // more lines would make it fine
+	wrong verdict = iota
+	fine
+	incomplete // more lines would make it fine
 )
 
-// parse asks the grammar of the shell in question. Only the two good verdicts
-// mean anything: almost all prose parses, and some commands that zsh accepts
-// do not.
-func parse(line string, shell Shell) (v verdict) {
+// Holds reports whether a line is a command of a shell, "zsh" or else Bash, or
+// the start of one. Only a yes means anything: some commands that zsh accepts
+// are refused. It is total, and bounded by the first few kilobytes.
+func Holds(line, shell string) bool { return parse(line, shell) != wrong }
+
+func parse(line, shell string) (v verdict) {
 	if len(line) > maxParse {
-		return grammarFine
+		return fine
 	}
 	// The parser is not ours and this is the path of every Enter: should it
 	// ever panic, that is no evidence and nothing more.
 	defer func() {
 		if recover() != nil {
-			v = grammarWrong
+			v = wrong
 		}
 	}()
 	lang := syntax.LangBash
-	if shell == Zsh {
+	if shell == "zsh" {
 		lang = syntax.LangZsh
 	}
 	_, err := syntax.NewParser(syntax.Variant(lang)).Parse(strings.NewReader(line), "")
 	switch {
 	case err == nil:
-		return grammarFine
+		return fine
 	case syntax.IsIncomplete(err), errors.Is(err, io.EOF):
-		return grammarIncomplete
+		return incomplete
 	}
-	return grammarWrong
+	return wrong
 }

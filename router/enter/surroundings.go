@@ -1,0 +1,75 @@
+package enter
+
+import (
+	"errors"
+	"io/fs"
+	"os"
+	"strings"
+)
+
+// EnvPrefix begins every variable that sets a key of the configuration.
+const EnvPrefix = "RUNLOOP__"
+
+// Getenv looks variables up in a list of KEY=value; one that is not there is "".
+func Getenv(environ []string) func(key string) string {
+	return func(key string) string {
+		for _, kv := range environ {
+			if k, v, _ := strings.Cut(kv, "="); k == key {
+				return v
+			}
+		}
+		return ""
+	}
+}
+
+// Configured reports whether the configuration may say more than the defaults:
+// whether any file or variable of it is there. home may be "".
+func Configured(environ []string, system, home string) bool {
+	for _, kv := range environ {
+		if strings.HasPrefix(kv, EnvPrefix) || strings.HasPrefix(kv, "RUNLOOP_CONFIG=") {
+			return true
+		}
+	}
+	if !absent(system) {
+		return true
+	}
+	return home != "" && !absent(DefaultWork(home)+"/config.yaml")
+}
+
+// DefaultWork is the folder for state of an installation that is not configured:
+// "" without a home.
+func DefaultWork(home string) string {
+	if home == "" {
+		return ""
+	}
+	return home + "/.runloop"
+}
+
+// absent is false also for a file that cannot be looked at: who loads the
+// configuration says why.
+func absent(file string) bool {
+	_, err := os.Stat(file)
+	return errors.Is(err, fs.ErrNotExist)
+}
+
+// inPath reports whether a name is a program in one of the folders of PATH. Package
+// filepath is loaded later than this one.
+func inPath(name, path string) bool {
+	if strings.IndexByte(name, '/') >= 0 {
+		return executable(name)
+	}
+	for dir := range strings.SplitSeq(path, ":") {
+		if strings.HasPrefix(dir, "/") && executable(dir+"/"+name) {
+			return true
+		}
+	}
+	return false
+}
+
+func executable(path string) bool {
+	st, err := os.Stat(path)
+	return err == nil && st.Mode().IsRegular() && st.Mode().Perm()&0o111 != 0
+}
+
+// base is the last element of a path.
+func base(path string) string { return path[strings.LastIndexByte(path, '/')+1:] }
