@@ -8,6 +8,8 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+
+	"github.com/urfave/cli/v2"
 )
 
 // verb is one thing the program can do. It writes to io, and an error decides
@@ -20,15 +22,16 @@ type applet struct {
 	help string
 	link bool // it gets a symlink of its own
 	run  verb
+	tree func(*IO) *cli.App
 }
 
 // applets are all names, in the order in which they are listed.
 func applets() []applet {
 	return []applet{
-		{"rlp", "the command line: run, replay, trace, kb, agent …", true, runRLP},
-		{"runloopd", "the daemon", true, runDaemon},
-		{"agtop", "watch runs", true, runAgtop},
-		{"wasi", "run any WASI program in the agents' sandbox", false, runWASI},
+		{"rlp", "the command line: run, replay, trace, kb, agent …", true, runRLP, newCLI},
+		{"runloopd", "the daemon", true, runDaemon, newDaemon},
+		{"agtop", "watch runs", true, runAgtop, newAgtop},
+		{"wasi", "run any WASI program in the agents' sandbox", false, runWASI, newWASI},
 	}
 }
 
@@ -42,6 +45,10 @@ func dispatch(ctx context.Context, io *IO, args []string) int {
 	}
 	if name == "rlp" && len(rest) > 0 && isRouteCommand(rest[0]) {
 		return finish(io, name, runRoute(ctx, io, rest)) // runs on every Enter: nothing else first
+	}
+	if len(rest) > 0 && rest[0] == completeCommand {
+		io.completeFor(rest[1:])
+		return exitOK
 	}
 	for _, a := range applets() {
 		if a.name == name {

@@ -140,8 +140,12 @@ func kbWhyCommand(io *IO) *cli.Command {
 			if c.NArg() != 1 {
 				return usageErrorf("why what? (see rlp kb why --help)")
 			}
+			entity, err := io.entityRef(c.Context, c.Args().First())
+			if err != nil {
+				return err
+			}
 			return io.withStore(c.Context, func(store *pog.Store) error {
-				causes, err := store.Why(c.Context, pog.AllReader(), c.Args().First())
+				causes, err := store.Why(c.Context, pog.AllReader(), entity)
 				if err != nil {
 					return err
 				}

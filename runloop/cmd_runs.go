@@ -13,7 +13,6 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"github.com/runloop-os/runloop/bus"
-	"github.com/runloop-os/runloop/rmp"
 )
 
 func cmdRuns(io *IO) *cli.Command {
@@ -39,7 +38,7 @@ rlp runs cancel trace:0684fb4c-07ec-4457-b35d-6d643e2e8f3e`,
 			{
 				Name: "show", Usage: "the nodes of a run", ArgsUsage: "TRACE", Flags: []cli.Flag{jsonFlag(), ownLedgerFlag()},
 				UsageText: "rlp runs show 0684\nrlp runs show 0684 --json",
-				Action: withTrace(func(c *cli.Context, id uuid.UUID) error {
+				Action: withTrace(io, func(c *cli.Context, id uuid.UUID) error {
 					return runsShow(c, io, id)
 				}),
 			},
@@ -47,14 +46,14 @@ rlp runs cancel trace:0684fb4c-07ec-4457-b35d-6d643e2e8f3e`,
 				Name: "follow", Usage: "watch a run of the daemon until it ends", ArgsUsage: "TRACE",
 				UsageText: "rlp runs follow 0684\nrlp runs follow 0684 --json",
 				Flags:     []cli.Flag{jsonFlag()},
-				Action: withTrace(func(c *cli.Context, id uuid.UUID) error {
+				Action: withTrace(io, func(c *cli.Context, id uuid.UUID) error {
 					return runsFollow(c.Context, io, id, io.progress(c.Bool("json")))
 				}),
 			},
 			{
 				Name: "cancel", Usage: "stop a run of the daemon", ArgsUsage: "TRACE",
 				UsageText: "rlp runs cancel 0684",
-				Action: withTrace(func(c *cli.Context, id uuid.UUID) error {
+				Action: withTrace(io, func(c *cli.Context, id uuid.UUID) error {
 					_, err := steerRun(c.Context, io, id, &ctrlRequest{Op: "run.cancel"})
 					return err
 				}),
@@ -70,16 +69,20 @@ rlp runs cancel trace:0684fb4c-07ec-4457-b35d-6d643e2e8f3e`,
 }
 
 // withTrace is an action on the run that the one argument names.
-func withTrace(f func(c *cli.Context, id uuid.UUID) error) cli.ActionFunc {
+func withTrace(io *IO, f func(c *cli.Context, id uuid.UUID) error) cli.ActionFunc {
 	return func(c *cli.Context) error {
 		if c.NArg() != 1 {
 			return usageErrorf("which run? (see rlp runs %s --help)", c.Command.Name)
 		}
-		id, err := rmp.ParseTraceID(c.Args().First())
+		cfg, err := io.configSource().load() // f shows the warnings
 		if err != nil {
-			return usageErrorf("%q is not trace:<uuid>", c.Args().First())
+			return err
 		}
-		return f(c, uuid.UUID(id))
+		id, err := io.runRef(c.Context, cfg, c.Args().First())
+		if err != nil {
+			return err
+		}
+		return f(c, id)
 	}
 }
 

@@ -15,7 +15,7 @@ func cmdRunsPause(io *IO) *cli.Command {
 		Name: "pause", Usage: "let what runs finish and start no other node", ArgsUsage: "TRACE",
 		UsageText:   `rlp runs pause trace:0b51d2c0-9a55-4e0e-8f3a-000000000001`,
 		Description: `A paused run stays paused when the daemon is restarted.`,
-		Action: withTrace(func(c *cli.Context, id uuid.UUID) error {
+		Action: withTrace(io, func(c *cli.Context, id uuid.UUID) error {
 			_, err := steerRun(c.Context, io, id, &ctrlRequest{Op: "run.pause"})
 			return err
 		}),
@@ -31,7 +31,7 @@ rlp runs resume --accept-agents TRACE   # an agent was updated meanwhile`,
 		Flags: []cli.Flag{
 			&cli.BoolFlag{Name: "accept-agents", Usage: "go on with the agents as they are now, if they changed since the run began"},
 		},
-		Action: withTrace(func(c *cli.Context, id uuid.UUID) error {
+		Action: withTrace(io, func(c *cli.Context, id uuid.UUID) error {
 			_, err := steerRun(c.Context, io, id, &ctrlRequest{Op: "run.resume", Accept: c.Bool("accept-agents")})
 			return err
 		}),
@@ -43,7 +43,7 @@ func cmdRunsStep(io *IO) *cli.Command {
 		Name: "step", Usage: "run the next node of a paused run", ArgsUsage: "TRACE",
 		UsageText:   `rlp runs pause TRACE && rlp runs step TRACE`,
 		Description: `It starts the node that is next in the order of the file, and prints its id.`,
-		Action: withTrace(func(c *cli.Context, id uuid.UUID) error {
+		Action: withTrace(io, func(c *cli.Context, id uuid.UUID) error {
 			a, err := steerRun(c.Context, io, id, &ctrlRequest{Op: "run.step"})
 			if err != nil {
 				return err

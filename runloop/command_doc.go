@@ -24,6 +24,7 @@ type flagDoc struct {
 	value    string   // placeholder of its value; "" for a switch
 	usage    string
 	fallback string // what it is when it is not given, or ""
+	again    bool   // it may be given more than once
 }
 
 // docOfApp describes an applet and its commands. UsageText has the examples, one
@@ -101,6 +102,7 @@ func docOfFlag(f cli.Flag) flagDoc {
 	case d.value == "":
 		d.value = "VALUE"
 	}
+	_, d.again = f.(*cli.StringSliceFlag)
 	if s, ok := f.(*cli.StringFlag); ok {
 		d.fallback = s.Value
 	} else if v := g.GetValue(); d.value != "" && v != "0" && v != "0s" && v != "" {

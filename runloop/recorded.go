@@ -79,8 +79,11 @@ func parseTrace(ref string, src []byte) (*recorded, error) {
 
 // storedTrace finds the trace of a run, without touching the store.
 func (o *IO) storedTrace(ctx context.Context, cfg *Loaded, ref string) (json.RawMessage, error) {
-	id := strings.TrimPrefix(strings.TrimPrefix(ref, "run:"), "trace:")
-	t, err := o.peekTrace(ctx, cfg, id)
+	id, err := o.runRef(ctx, cfg, ref)
+	if err != nil {
+		return nil, err
+	}
+	t, err := o.peekTrace(ctx, cfg, id.String())
 	if err != nil {
 		return nil, err
 	}
