@@ -52,7 +52,7 @@ const completeCommand = "__complete"
 // anything else: a line is being typed.
 //
 // zsh and fish give the words up to the place. bash gives its word breaks and
-// the line, because it takes words apart at ":" and "=".
+// the line, because outside of quotes it takes words apart at ":" and "=".
 func (o *IO) completeFor(args []string) {
 	if len(args) == 0 {
 		return
@@ -65,8 +65,8 @@ func (o *IO) completeFor(args []string) {
 			return
 		}
 		breaks := words[0]
-		words = shellWords(words[1])
-		if len(words) > 0 {
+		var quoted bool
+		if words, quoted = shellWords(words[1]); !quoted {
 			cut = strings.LastIndexAny(words[len(words)-1], breaks) + 1
 		}
 	}
@@ -82,9 +82,10 @@ func (o *IO) completeFor(args []string) {
 }
 
 // shellWords splits a line as a shell does, as far as quotes and backslashes
-// go. The last word is the one that is being typed; it may be empty.
-func shellWords(line string) []string {
-	words := []string{""}
+// go. The last word is the one that is being typed: it may be empty, and quoted
+// says that a quote in it is open.
+func shellWords(line string) (words []string, quoted bool) {
+	words = []string{""}
 	var quote rune
 	escaped, between := false, true
 	put := func(r rune) {
@@ -113,5 +114,5 @@ func shellWords(line string) []string {
 			put(r)
 		}
 	}
-	return words
+	return words, quote != 0
 }

@@ -8,7 +8,7 @@ import (
 
 func cmdHelp(io *IO) *cli.Command {
 	return &cli.Command{
-		Name: "help", Usage: "print help for a command or a topic", ArgsUsage: "[COMMAND...|TOPIC]",
+		Name: "help", Usage: "print help for a command or a topic", ArgsUsage: "[COMMAND|TOPIC...]",
 		UsageText: "rlp help kb search\nrlp help exit-codes",
 		Action:    func(c *cli.Context) error { return helpCommand(io, c.Args().Slice()) },
 	}

@@ -52,7 +52,7 @@ rlp shell status --json`,
 }
 
 func shellFlag() cli.Flag {
-	return &cli.StringFlag{Name: "shell", Usage: "the `SHELL`, zsh or bash (default: by the file's name, or $SHELL)"}
+	return &cli.StringFlag{Name: "shell", Usage: "for which shell: `zsh|bash` (default: by the file's name, or $SHELL)"}
 }
 
 func rcPathFlag() cli.Flag {

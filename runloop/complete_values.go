@@ -81,6 +81,9 @@ func (c *completer) offerRuns(ctx context.Context, begun string) {
 	if cfg == nil {
 		return
 	}
+	if strings.HasPrefix("trace:", begun) {
+		begun = ""
+	}
 	runs, err := pog.PeekRuns(ctx, c.io.storeOptions(cfg), begun, completeRuns)
 	if err != nil {
 		return
