@@ -53,7 +53,7 @@ _rl_route() {
       < <(builtin printf '%s' "$1")
   )
   pid=$!
-  trap 'kill "$pid"' INT TERM HUP
+  trap 'kill "$pid"; exit 130' INT TERM HUP
   builtin read -r -t "$seconds" -u "$router" json
   # Its end comes with its last output; bash 4.3 cannot wait for it, and is
   # content with the answer.
@@ -72,8 +72,13 @@ _rl_route() {
 
 # --- Enter ---------------------------------------------------------------
 
-# These are bound by bind -x, as { ! f "$_"; }: the argument gives $_ back its
-# value, and behind ! neither set -e nor a trap on ERR sees a status.
+# What bind -x calls is a simple command: inside a here-document or an open quote
+# bash knows no reserved words, not even {. Its argument gives $_ back its value,
+# and behind || neither set -e nor a trap on ERR sees a status.
+_rl_key_enter() { _rl_enter || return 0; } 2>/dev/null
+_rl_key_agents() { _rl_agents || return 0; } 2>/dev/null
+_rl_key_raw() { _rl_raw || return 0; } 2>/dev/null
+_rl_key_wrong() { _rl_wrong || return 0; } 2>/dev/null
 
 # _rl_enter decides about the line when it is the first of a command. Lines of
 # PS2, of a here-document, of `read -e` and of select come after the first, and
@@ -228,7 +233,7 @@ _rl_ps1() {
 _rl_hooked() {
   local IFS=' '
   case "${PROMPT_COMMAND[*]-}" in
-    *_rl_ps1*) ;;
+    *_rl_ps1* | *_rl_run_ps1*) ;;
     *__bp_precmd_invoke_cmd*) [[ " ${precmd_functions[*]-} " == *' _rl_ps1 '* ]] ;;
     *) return 1 ;;
   esac
@@ -311,10 +316,10 @@ _rl_bind_private() {
   local map
   [[ -z ${_rl_bound-} ]] || return 0
   for map in emacs-standard vi-insert vi-command; do
-    bind -m "$map" -x '"\C-x\C-_R1\a": { ! _rl_enter "$_"; } 2>/dev/null'
-    bind -m "$map" -x '"\C-x\C-_R3\a": { ! _rl_agents "$_"; } 2>/dev/null'
-    bind -m "$map" -x '"\C-x\C-_R4\a": { ! _rl_raw "$_"; } 2>/dev/null'
-    bind -m "$map" -x '"\C-x\C-_R5\a": { ! _rl_wrong "$_"; } 2>/dev/null'
+    bind -m "$map" -x '"\C-x\C-_R1\a": _rl_key_enter "$_"'
+    bind -m "$map" -x '"\C-x\C-_R3\a": _rl_key_agents "$_"'
+    bind -m "$map" -x '"\C-x\C-_R4\a": _rl_key_raw "$_"'
+    bind -m "$map" -x '"\C-x\C-_R5\a": _rl_key_wrong "$_"'
   done
   _rl_bind_accept accept-line
   _rl_bound=1
