@@ -18,6 +18,7 @@
 # Every name here begins with _rl_, runloop_router_ or RUNLOOP_.
 
 _rl_version='@VERSION@'
+_rl_bash=$((BASH_VERSINFO[0] * 100 + BASH_VERSINFO[1]))
 
 # --- what a line is ------------------------------------------------------
 
@@ -58,7 +59,7 @@ _rl_route() {
   # Its end comes with its last output; bash 4.3 cannot wait for it, and is
   # content with the answer.
   if [[ $json ]] && { builtin read -r -t "$seconds" -u "$router" rest; (($? == 1)); }; then
-    if ((BASH_VERSINFO[0] * 100 + BASH_VERSINFO[1] >= 404)); then
+    if ((_rl_bash >= 404)); then
       wait "$pid"
       code=$?
     else
@@ -86,7 +87,7 @@ _rl_key_wrong() { _rl_wrong || return 0; } 2>/dev/null
 _rl_enter() {
   local first=$_rl_at_ps1
   _rl_release
-  _rl_at_ps1=
+  _rl_at_ps1= _rl_ahead=
   if [[ $first ]] && _rl_is_on && [[ $READLINE_LINE == *[![:space:]]* ]]; then
     if [[ $READLINE_LINE == "$_rl_asked" ]]; then
       _rl_divert "$READLINE_LINE"
@@ -103,7 +104,7 @@ _rl_enter() {
 _rl_agents() {
   local first=$_rl_at_ps1
   _rl_release
-  _rl_at_ps1= _rl_asked=
+  _rl_at_ps1= _rl_ahead= _rl_asked=
   if [[ $first && $READLINE_LINE == *[![:space:]]* ]] && _rl_is_on; then
     _rl_decide "$READLINE_LINE" ", $READLINE_LINE"
     if [[ $_rl_code != 1[01] ]]; then
@@ -114,7 +115,13 @@ _rl_agents() {
 }
 
 # _rl_raw is Ctrl-J: the line is bash's, and what follows it is not a first line.
+# But to a line that was typed before its prompt came, the terminal has put a
+# Ctrl-J in the place of Enter.
 _rl_raw() {
+  if [[ $_rl_ahead ]]; then
+    _rl_enter
+    return
+  fi
   _rl_release
   _rl_at_ps1= _rl_asked=
   _rl_hook
@@ -146,10 +153,10 @@ _rl_decide() {
   fi
 }
 
-# _rl_must_ask: the user wants to be asked, or lines that are pasted come in as
-# if each of them had been typed.
+# _rl_must_ask: the user wants to be asked; or says nothing, and lines that are
+# pasted come in as if each of them had been typed.
 _rl_must_ask() {
-  case ${RUNLOOP_CONFIRM-} in '' | 0) ;; *) return 0 ;; esac
+  [[ -z ${RUNLOOP_CONFIRM-} ]] || { [[ $RUNLOOP_CONFIRM != 0 ]]; return; }
   [[ $(bind -v) != *'enable-bracketed-paste on'* ]]
 }
 
@@ -223,34 +230,32 @@ _rl_wrong() {
 # _rl_ps1 runs before each PS1, and after Ctrl-C. A request that was not run by
 # now never is.
 _rl_ps1() {
-  local status=$?
-  _rl_at_ps1=1 _rl_prompt= _rl_asked=
+  _rl_at_ps1=1 _rl_ahead= _rl_prompt= _rl_asked=
   _rl_release
-  return "$status"
+  if builtin read -t 0; then _rl_ahead=1; fi # a whole line waits already
 } 2>/dev/null
-
-# _rl_hooked reports whether _rl_ps1 will run.
-_rl_hooked() {
-  local IFS=' '
-  case "${PROMPT_COMMAND[*]-}" in
-    *_rl_ps1* | *_rl_run_ps1*) ;;
-    *__bp_precmd_invoke_cmd*) [[ " ${precmd_functions[*]-} " == *' _rl_ps1 '* ]] ;;
-    *) return 1 ;;
-  esac
-}
 
 # _rl_hook sees to it that _rl_ps1 runs, again if someone took it out. With
 # bash-preexec it must be one of its functions, or the first command after is
 # lost to those that wait for it.
 _rl_hook() {
-  _rl_hooked && return
-  if [[ ${bash_preexec_imported-}${__bp_imported-} ]]; then
-    precmd_functions+=(_rl_ps1)
-  elif ((BASH_VERSINFO[0] * 100 + BASH_VERSINFO[1] >= 501)); then
+  local IFS=' ' run='${_rl_run_ps1-}'
+  case "${PROMPT_COMMAND[*]-}" in
+    *_rl_ps1*) return ;;
+    *__bp_precmd_invoke_cmd*)
+      [[ " ${precmd_functions[*]-} " == *' _rl_ps1 '* ]] || precmd_functions+=(_rl_ps1)
+      return
+      ;;
+  esac
+  if ((_rl_bash >= 501)); then
     PROMPT_COMMAND+=(_rl_ps1)
-  else
-    # In a shell that inherits the variable the name is empty.
-    PROMPT_COMMAND=${PROMPT_COMMAND:+$PROMPT_COMMAND$'\n'}'${_rl_run_ps1-}'
+  elif [[ ${bash_preexec_imported-}${__bp_imported-} ]]; then
+    precmd_functions+=(_rl_ps1)
+  elif [[ ${PROMPT_COMMAND-} != *"$run" ]]; then
+    # Here all are one command, so that those behind it would see its status. In
+    # a shell that inherits the variable the name is empty.
+    PROMPT_COMMAND=${PROMPT_COMMAND//$'\n'"$run"/}
+    PROMPT_COMMAND=${PROMPT_COMMAND:+$PROMPT_COMMAND$'\n'}$run
     _rl_run_ps1=_rl_ps1
   fi
 }
@@ -306,6 +311,7 @@ _rl_bind_keys() {
     [[ $map == emacs-standard || ${RUNLOOP_ROUTER_AGENTKEY-} ]] || continue
     _rl_keyseq "${RUNLOOP_ROUTER_AGENTKEY:-^[^M}"
     bind -m "$map" "\"$seq\": \"\\C-x\\C-_R3\\a\\C-x\\C-_R2\\a\""
+    [[ $seq != '\e\C-M' ]] || bind -m "$map" '"\e\C-j": "\C-x\C-_R3\a\C-x\C-_R2\a"' # typed ahead
   done
 }
 
@@ -361,26 +367,26 @@ runloop_router_status() {
 # --- loading -------------------------------------------------------------
 
 # The alias is what runs; a function of the same name is there for `unalias -a`.
+# Bash 4.3 loses the variable on the way through `command` under a trap on DEBUG.
 _rl_define_marker() {
-  [[ :$SHELLOPTS: == *:posix:* ]] || eval 'function @agents {
-    RLP_PROMPT=${_rl_prompt-} command rlp run --prompt-env RLP_PROMPT \
-      ${RUNLOOP_ROUTER_OPENING_PATH:+"$RUNLOOP_ROUTER_OPENING_PATH"}
-  }'
-  alias @agents='RLP_PROMPT=${_rl_prompt-} command rlp run --prompt-env RLP_PROMPT ${RUNLOOP_ROUTER_OPENING_PATH:+"$RUNLOOP_ROUTER_OPENING_PATH"}'
+  local run='RLP_PROMPT=${_rl_prompt-} command rlp run --prompt-env RLP_PROMPT ${RUNLOOP_ROUTER_OPENING_PATH:+"$RUNLOOP_ROUTER_OPENING_PATH"}'
+  ((_rl_bash >= 404)) || run=${run/command/env}
+  [[ :$SHELLOPTS: == *:posix:* ]] || eval "function @agents { $run; }"
+  alias @agents="$run"
 }
 
 _rl_load() {
   local why
-  if ((BASH_VERSINFO[0] * 100 + BASH_VERSINFO[1] < 403)); then
+  if ((_rl_bash < 403)); then
     echo "runloop: bash $BASH_VERSION is too old, 4.3 is needed; Enter is left alone" >&2
     return 0
   fi
-  _rl_at_ps1= _rl_held= _rl_asked= _rl_prompt= _rl_last= _rl_last_to= _rl_on=
+  _rl_at_ps1= _rl_ahead= _rl_held= _rl_asked= _rl_prompt= _rl_last= _rl_last_to= _rl_on=
   _rl_define_marker
   _rl_why_off
   if [[ $why ]]; then _rl_state "off $why"; return 0; fi
   # Without it, each line of a text that is pasted would be a request.
-  ((BASH_VERSINFO[0] * 100 + BASH_VERSINFO[1] >= 501)) || bind 'set enable-bracketed-paste on' 2>/dev/null
+  ((_rl_bash >= 501)) || bind 'set enable-bracketed-paste on' 2>/dev/null
   runloop_router_on
 }
 
