@@ -134,7 +134,7 @@ func TestShellBashTraps(t *testing.T) {
 				t.Errorf("the trap on DEBUG saw %s:\n%s", name, debug)
 			}
 		}
-		if !strings.Contains(debug, "command rlp run") {
+		if !strings.Contains(debug, "rlp run --prompt-env") {
 			t.Errorf("the trap on DEBUG did not see the run:\n%s", debug)
 		}
 		if got := p.read("err"); got != "err\n" {
