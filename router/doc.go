@@ -17,7 +17,7 @@
 //
 //	blank            nothing was typed
 //	denylist         the user forbids it: shell, blocked
-//	forced           prefix "!" for the shell, ", " or "@ " for agents
+//	forced           prefix "!" for the shell, ", " or "@ " or a budget for agents
 //	too_long         over a mebibyte: shell
 //	allowlist        the user's own patterns: shell
 //	fallback:opening the user turned the shell's fast path off

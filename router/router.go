@@ -167,13 +167,16 @@ func Classify(in Input) Decision {
 	return d
 }
 
-// forced obeys the prefixes by which a line is sent to one side.
+// forced obeys the prefixes by which a line is sent to one side, and a budget,
+// which only agents have.
 func (d *Decision) forced(line string) bool {
 	switch {
 	case line[0] == '!':
 		d.Rule = RuleForced
 	case strings.HasPrefix(line, ", "), strings.HasPrefix(line, "@ "):
 		d.Route, d.Rule, d.Prompt = ToAgent, RuleForced, strings.TrimSpace(line[2:])
+	case hasBudget(line):
+		d.Route, d.Rule = ToAgent, RuleForced
 	default:
 		return false
 	}

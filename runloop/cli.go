@@ -9,13 +9,16 @@ import (
 
 // runRLP is the command line.
 func runRLP(ctx context.Context, io *IO, args []string) error {
+	if prompt, dashed := isPromptLine(args); prompt {
+		return runApp(ctx, io, promptApp(io, dashed), args)
+	}
 	return runApp(ctx, io, newCLI(io), args)
 }
 
 // newCLI is the tree of commands.
 func newCLI(io *IO) *cli.App {
 	app := newApp(io, "rlp", "run crews of sandboxed agents, and see what they did")
-	app.UsageText = cliExamples
+	app.UsageText, app.ArgsUsage = cliExamples, "COMMAND | PROMPT"
 	app.Action = func(c *cli.Context) error { return noCommand(io, c) }
 	app.Commands = commands(io)
 	return app
@@ -34,7 +37,8 @@ func newApp(io *IO, name, usage string) *cli.App {
 	}
 }
 
-const cliExamples = `rlp run compose_email --local -p recipient=john -p topic="Q4 plan"
+const cliExamples = `rlp "write John about the Q4 plan"
+rlp run compose_email --local -p recipient=john -p topic="Q4 plan"
 rlp kb import ~/contacts.vcf ~/notes
 rlp kb search "Q4 plan"
 rlp trace trace:<uuid>`
@@ -83,7 +87,11 @@ func prepare(io *IO, c *cli.Command) {
 
 func noCommand(io *IO, c *cli.Context) error {
 	if name := c.Args().First(); name != "" {
-		return usageErrorf("no command %q%s (see rlp --help)", name, didYouMean(name, commandNames()))
+		var prompt string
+		if c.NArg() > 1 {
+			prompt = `; a prompt is one argument, or stands behind "--"`
+		}
+		return usageErrorf("no command %q%s%s (see rlp --help)", name, didYouMean(name, commandNames()), prompt)
 	}
 	return io.showHelp(docOfApp(c.App))
 }

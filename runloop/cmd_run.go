@@ -10,6 +10,7 @@ import (
 
 	"github.com/runloop-os/runloop/bus"
 	"github.com/runloop-os/runloop/opening"
+	"github.com/runloop-os/runloop/router"
 )
 
 func cmdRun(io *IO) *cli.Command {
@@ -23,32 +24,42 @@ rlp run summarize_logs --local -p log=@/var/log/syslog > run.ndjson`,
 With --prompt-env or --params-file it can be left out: router.default_opening.
 On a terminal the run is shown as it goes; elsewhere its events are printed, one
 JSON object a line.`,
-		Flags: []cli.Flag{
-			&cli.BoolFlag{Name: "local", Usage: "run in this process, without the daemon"},
-			&cli.StringSliceFlag{Name: "param", Aliases: []string{"p"}, Usage: "a parameter, `KEY=VALUE`; @file reads the value from a file"},
+		Flags: append(flagsOfRuns(),
 			&cli.StringFlag{Name: "params", Usage: "parameters as `JSON`, or @file"},
 			&cli.StringFlag{Name: "params-file", Usage: "parameters from a `FILE` of JSON, or - for stdin"},
 			&cli.StringFlag{Name: "prompt-env", Usage: "take the parameter prompt out of the variable `VAR`"},
-			&cli.BoolFlag{Name: "detach", Usage: "print the trace id and leave the run to the daemon"},
-			&cli.BoolFlag{Name: "yes", Usage: "approve external actions without asking; this is recorded"},
-			&cli.StringFlag{Name: "trace-out", Usage: "write the trace to `FILE` for rlp replay"},
-			&cli.BoolFlag{Name: "json", Usage: "short for --progress json"},
-			&cli.StringFlag{Name: "errors-format", Value: "table", Usage: "show mistakes in the opening as `table|json`"},
-			&cli.StringFlag{Name: "agents-dir", Usage: "look for agents in `DIR` first"},
-			&cli.StringFlag{Name: "openings-dir", Usage: "look for openings in `DIR` first"},
-			&cli.StringSliceFlag{Name: "grant", Usage: "let the `AGENT` have what it asks for, in this run"},
-		},
+		),
 		Action: func(c *cli.Context) error {
 			f := runFlagsOf(io, c)
-			if c.IsSet("prompt-env") {
-				text, err := io.takePrompt(c.String("prompt-env"))
-				if err != nil {
-					return err
-				}
-				f.params.prompt = &text
+			err := f.limitBy(c)
+			if err == nil && c.IsSet("prompt-env") {
+				err = f.takePrompt(io, c.String("prompt-env"))
+			}
+			if err != nil {
+				return err
 			}
 			return runCommand(c.Context, io, f)
 		},
+	}
+}
+
+// flagsOfRuns are the flags of all that runs an opening.
+func flagsOfRuns() []cli.Flag {
+	return []cli.Flag{
+		&cli.BoolFlag{Name: "dry-run", Usage: "show what would run, with what it may do and cost, and run nothing"},
+		&cli.BoolFlag{Name: "local", Usage: "run in this process, without the daemon"},
+		&cli.StringSliceFlag{Name: "param", Aliases: []string{"p"}, Usage: "a parameter, `KEY=VALUE`; @file reads the value from a file"},
+		&cli.Int64Flag{Name: "budget-tokens", Usage: "spend at most `N` tokens on models"},
+		&cli.Float64Flag{Name: "budget-usd", Usage: "spend at most that many `DOLLARS` on models"},
+		&cli.DurationFlag{Name: "timeout", Usage: "stop the run after a `TIME` such as 30s or 2m"},
+		&cli.BoolFlag{Name: "yes", Usage: "approve external actions without asking; this is recorded"},
+		&cli.BoolFlag{Name: "detach", Usage: "print the trace id and leave the run to the daemon"},
+		&cli.StringFlag{Name: "trace-out", Usage: "write the trace to `FILE` for rlp replay"},
+		&cli.BoolFlag{Name: "json", Usage: "short for --progress json"},
+		&cli.StringFlag{Name: "errors-format", Value: "table", Usage: "show mistakes in the opening as `table|json`"},
+		&cli.StringFlag{Name: "agents-dir", Usage: "look for agents in `DIR` first"},
+		&cli.StringFlag{Name: "openings-dir", Usage: "look for openings in `DIR` first"},
+		&cli.StringSliceFlag{Name: "grant", Usage: "let the `AGENT` have what it asks for, in this run"},
 	}
 }
 
@@ -57,6 +68,8 @@ type runFlags struct {
 	ref          string
 	local, yes   bool
 	detach       bool
+	dryRun       bool
+	json         bool // also of a dry run
 	progress     string
 	traceOut     string
 	errorsFormat string
@@ -64,24 +77,47 @@ type runFlags struct {
 	openingsDir  string
 	grants       []string
 	params       paramFlags
-	limits       opening.Limits // beyond the opening's
-	extra        bool           // more than one argument
+	limits       opening.Limits   // beyond the opening's
+	extra        bool             // more than one argument
+	route        *router.Decision // of a prompt that was routed, or nil
 	// fork takes steps over from an earlier run, and report shows how it went.
 	fork   *opening.Fork
 	report func(*opening.Report) error
 }
 
+// runFlagsOf reads the flags of flagsOfRuns but for limits, those of rlp run for
+// parameters, and the opening, which is the first argument.
 func runFlagsOf(io *IO, c *cli.Context) *runFlags {
 	return &runFlags{
-		progress: io.progress(c.Bool("json")),
-		ref:      c.Args().First(), local: c.Bool("local"), yes: c.Bool("yes"), detach: c.Bool("detach"),
+		ref: c.Args().First(), extra: c.NArg() > 1,
+		progress: io.progress(c.Bool("json")), json: c.Bool("json"), dryRun: c.Bool("dry-run"),
+		local: c.Bool("local"), yes: c.Bool("yes"), detach: c.Bool("detach"),
 		traceOut: c.String("trace-out"), errorsFormat: c.String("errors-format"),
 		agentsDir: c.String("agents-dir"), openingsDir: c.String("openings-dir"),
-		grants: c.StringSlice("grant"), extra: c.NArg() > 1,
+		grants: c.StringSlice("grant"),
 		params: paramFlags{
 			json: c.String("params"), file: c.String("params-file"), pairs: c.StringSlice("param"),
 		},
 	}
+}
+
+// setPrompt takes a prompt over, and the budget that stands in it. where says
+// where it came from.
+func (f *runFlags) setPrompt(where, raw string) error {
+	text, budget, err := readPrompt(where, raw)
+	if err == nil {
+		f.params.prompt, f.limits = &text, f.limits.Tighter(budget)
+	}
+	return err
+}
+
+// takePrompt is setPrompt for the variable of --prompt-env.
+func (f *runFlags) takePrompt(io *IO, variable string) error {
+	raw, err := io.takeVariable("--prompt-env", variable)
+	if err != nil {
+		return err
+	}
+	return f.setPrompt("--prompt-env "+variable, raw)
 }
 
 func (f *runFlags) check() error {
@@ -92,6 +128,8 @@ func (f *runFlags) check() error {
 		return usageErrorf("one opening at a time (see rlp run --help)")
 	case f.local && f.detach:
 		return usageErrorf("--detach leaves the run to the daemon; --local has none")
+	case f.dryRun && f.traceOut != "":
+		return usageErrorf("--trace-out needs a run; --dry-run has none")
 	case f.errorsFormat != "table" && f.errorsFormat != "json":
 		return usageErrorf("--errors-format %q: table or json", f.errorsFormat)
 	}
@@ -120,7 +158,10 @@ func runCommand(ctx context.Context, io *IO, f *runFlags) error {
 	if err := f.orDefault(cfg); err != nil {
 		return err
 	}
-	if !f.local {
+	switch {
+	case f.dryRun:
+		return dryRunCommand(ctx, io, cfg, f)
+	case !f.local:
 		return runInDaemon(ctx, io, cfg, f)
 	}
 	o, src, err := io.readOpening(cfg, f)

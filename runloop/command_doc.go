@@ -38,7 +38,7 @@ func docOfApp(app *cli.App) *commandDoc {
 		path: path, usage: app.Usage, args: app.ArgsUsage, examples: linesOf(app.UsageText),
 		about: app.Description, flags: docOfFlags(app.Flags),
 	}
-	if len(app.Commands) > 0 {
+	if len(app.Commands) > 0 && d.args == "" {
 		d.args = "COMMAND"
 	}
 	for _, c := range app.Commands {

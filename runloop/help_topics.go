@@ -17,6 +17,7 @@ type topic struct {
 // topics are what help, the man pages and docs/cli.md have in common.
 func topics() []topic {
 	return []topic{
+		{name: "prompt", usage: "rlp PROMPT does what a sentence asks for", rows: flagRows(docOfFlags(promptFlags())), about: promptAbout},
 		{name: "exit-codes", usage: "what the exit code of a command says", rows: exitCodeRows},
 		{name: "flags", usage: "flags that every command knows", rows: flagRows(docOfFlags(commonFlagList())), about: flagsAbout},
 		{name: "environment", usage: "variables that are looked at", rows: environmentRows},

@@ -6,6 +6,9 @@ import (
 	"strings"
 	"unicode"
 	"unicode/utf8"
+
+	"github.com/runloop-os/runloop/opening"
+	"github.com/runloop-os/runloop/router"
 )
 
 // promptMax is the longest prompt, in bytes. A longer text is a parameter of its
@@ -51,22 +54,32 @@ func invalidUTF8(text string) int {
 	return -1
 }
 
-// takePrompt reads the prompt out of the variable that --prompt-env names, and
-// takes the variable out of the environment: what this process starts has no
-// use for it.
-func (o *IO) takePrompt(variable string) (string, error) {
-	const flag = "--prompt-env "
+// readPrompt gives a prompt as agents get it, and the limits that it says.
+func readPrompt(where, raw string) (text string, limits opening.Limits, err error) {
+	if text, err = cleanPrompt(where, raw); err != nil {
+		return "", limits, err
+	}
+	text, b, err := router.CutBudget(text)
+	switch {
+	case err != nil:
+		return "", limits, usageErrorf("%v", err)
+	case text == "":
+		return "", limits, usageErrorf("%s: the prompt is empty but for its budget", where)
+	}
+	return text, opening.Limits{BudgetTokens: b.Tokens, BudgetUSD: b.USD, TimeoutMS: b.Timeout.Milliseconds()}, nil
+}
+
+// takeVariable reads a variable that a flag names, and takes it out of the
+// environment: what this process starts has no use for it.
+func (o *IO) takeVariable(flag, variable string) (string, error) {
 	is := func(kv string) bool { return strings.HasPrefix(kv, variable+"=") }
 	if variable == "" || strings.ContainsAny(variable, "=\x00") {
-		return "", usageErrorf("%s%q: not the name of a variable", flag, variable)
+		return "", usageErrorf("%s %q: not the name of a variable", flag, variable)
 	}
 	if !slices.ContainsFunc(o.Environ, is) {
-		return "", usageErrorf("%s%s: the variable is not set", flag, variable)
+		return "", usageErrorf("%s %s: the variable is not set", flag, variable)
 	}
 	text := o.getenv(variable)
 	o.Environ = slices.DeleteFunc(slices.Clone(o.Environ), is)
-	if err := os.Unsetenv(variable); err != nil {
-		return "", err
-	}
-	return cleanPrompt(flag+variable, text)
+	return text, os.Unsetenv(variable)
 }

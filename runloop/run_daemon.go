@@ -56,15 +56,11 @@ func runInDaemon(ctx context.Context, io *IO, cfg *Loaded, f *runFlags) error {
 // announce says where a prompt goes, as the daemon sees it, before it is sent
 // there to be carried out.
 func (r *remoteRun) announce(ctx context.Context, f *runFlags, req ctrlRequest) error {
-	req.Op = "run.preview"
-	a, err := r.conn.ask(ctx, &req)
-	switch {
-	case err != nil:
+	p, err := r.conn.preview(ctx, req)
+	if err != nil {
 		return r.io.showProblems(err, f.errorsFormat)
-	case a.Preview == nil:
-		return exitErrorf(exitFailed, "the daemon's answer has no preview")
 	}
-	return r.io.say(a.Preview.line())
+	return r.io.say(p.line())
 }
 
 // checkForDaemon refuses flags that only make sense in this process.

@@ -1,8 +1,33 @@
 package runloop
 
 import (
+	"time"
+
+	"github.com/urfave/cli/v2"
+
 	"github.com/runloop-os/runloop/opening"
 )
+
+// limitBy reads --budget-tokens, --budget-usd and --timeout.
+func (f *runFlags) limitBy(c *cli.Context) error {
+	l := opening.Limits{
+		BudgetTokens: c.Int64("budget-tokens"), BudgetUSD: c.Float64("budget-usd"),
+		TimeoutMS: c.Duration("timeout").Milliseconds(),
+	}
+	switch { // zero would bound nothing
+	case c.IsSet("budget-tokens") && l.BudgetTokens < 1:
+		return usageErrorf("--budget-tokens %d: want at least 1", l.BudgetTokens)
+	case c.IsSet("budget-usd") && !(l.BudgetUSD > 0):
+		return usageErrorf("--budget-usd %v: want more than 0", l.BudgetUSD)
+	case c.IsSet("timeout") && c.Duration("timeout") < time.Millisecond:
+		return usageErrorf("--timeout %v: want at least 1ms", c.Duration("timeout"))
+	}
+	if err := l.Check(); err != nil {
+		return usageErrorf("%v", err)
+	}
+	f.limits = l
+	return nil
+}
 
 // Who set a limit of a run.
 const (
