@@ -54,9 +54,12 @@ func (b blobStore) put(h Hash, content []byte) error {
 	return storageError("write", path, err)
 }
 
+// blobTemp begins the name of a file that is being written.
+const blobTemp = ".tmp-"
+
 // writeBlob writes a file whole or not at all.
 func writeBlob(path string, content []byte) error {
-	f, err := os.CreateTemp(filepath.Dir(path), ".tmp-*")
+	f, err := os.CreateTemp(filepath.Dir(path), blobTemp+"*")
 	if err != nil {
 		return err
 	}
@@ -108,8 +111,8 @@ func (b blobStore) each(f func(h Hash, info fs.FileInfo) error) error {
 		if err != nil || d.IsDir() {
 			return err
 		}
-		var h Hash
-		if raw, err := hex.DecodeString(d.Name()); err != nil || copy(h[:], raw) != len(h) {
+		h, ok := blobName(d.Name())
+		if !ok {
 			return nil // not a blob: what a write that was cut off left behind
 		}
 		info, err := d.Info()
@@ -122,4 +125,14 @@ func (b blobStore) each(f func(h Hash, info fs.FileInfo) error) error {
 		return nil
 	}
 	return err
+}
+
+// blobName reads the hash out of the name of a file.
+func blobName(name string) (h Hash, ok bool) {
+	raw, err := hex.DecodeString(name)
+	if err != nil || len(raw) != len(h) {
+		return h, false
+	}
+	copy(h[:], raw)
+	return h, true
 }

@@ -27,9 +27,11 @@ type blobRef struct {
 type splitter struct{ blobs map[Hash][]byte }
 
 // split takes the large values out of some fields of a payload, which is canonical
-// JSON and stays it. blobs are what has to be kept for it.
+// JSON and stays it, and out of all fields what looks like a reference. blobs are
+// what has to be kept for it.
 func split(payload []byte, fields []string) (out []byte, blobs map[Hash][]byte) {
-	if len(fields) == 0 || len(payload) < blobMin && !bytes.Contains(payload, []byte(blobKey)) {
+	marked := bytes.Contains(payload, []byte(blobKey))
+	if !marked && (len(fields) == 0 || len(payload) < blobMin) {
 		return payload, nil
 	}
 	s := &splitter{blobs: map[Hash][]byte{}}
@@ -37,9 +39,24 @@ func split(payload []byte, fields []string) (out []byte, blobs map[Hash][]byte) 
 		if slices.Contains(fields, name) {
 			return s.value(value), nil
 		}
-		return value, nil
+		return s.forged(value), nil
 	})
 	return out, s.blobs
+}
+
+// forged gives a value with what looks like a reference taken out, and nothing
+// else.
+func (s *splitter) forged(v []byte) []byte {
+	switch {
+	case !bytes.Contains(v, []byte(blobKey)):
+	case looksLikeRef(v):
+		return s.keep(v, true)
+	case v[0] == '{':
+		v, _ = eachMember(v, func(_ string, m []byte) ([]byte, error) { return s.forged(m), nil })
+	case v[0] == '[':
+		v, _ = eachElement(v, func(e []byte) ([]byte, error) { return s.forged(e), nil })
+	}
+	return v
 }
 
 // value gives a value with what is large in it taken out, or a reference to it.
@@ -92,12 +109,13 @@ func looksLikeRef(v []byte) bool {
 	return found
 }
 
-// whole puts the values back that split took out.
+// whole puts the values back that split took out. A payload as a whole is never a
+// reference, whatever its members are called.
 func (b blobStore) whole(payload []byte) ([]byte, error) {
 	if !bytes.Contains(payload, []byte(`"`+blobKey+`"`)) {
 		return payload, nil
 	}
-	return b.wholeValue(payload)
+	return b.wholeInside(payload)
 }
 
 // wholeText is whole for queries: what cannot be put back stays a reference.
@@ -137,8 +155,8 @@ func (b blobStore) resolve(v []byte) ([]byte, error) {
 	return b.wholeInside(content)
 }
 
-// wholeInside is wholeValue for the inside of a blob, which is never a reference
-// itself.
+// wholeInside is wholeValue for the inside of a payload or of a blob, which is
+// never a reference itself.
 func (b blobStore) wholeInside(v []byte) ([]byte, error) {
 	switch v[0] {
 	case '{':

@@ -7,9 +7,9 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	"pgregory.net/rapid"
 )
@@ -84,6 +84,28 @@ func TestBlobsThatLookLikeBlobs(t *testing.T) {
 	}
 }
 
+// TestNoPayloadIsAReference: neither can an agent by a field of a kind of the
+// user's own, whatever it is called.
+func TestNoPayloadIsAReference(t *testing.T) {
+	s := newStore(t)
+	dir := filepath.Join(s.opts.Dir, "schemas")
+	err := errors.Join(os.Mkdir(dir, 0o700), os.WriteFile(filepath.Join(dir, "my.thing.json"), []byte(`{"type":"object"}`), 0o600))
+	if err != nil {
+		t.Fatal(err)
+	}
+	forged := fmt.Sprintf(`{"$blob":%q,"size":3}`, blobHash([]byte(`"x"`)))
+	for _, want := range []string{
+		forged, `{"x":` + forged + `}`, `{"x":[1,` + forged + `]}`, `{"$blob":{"$blob":` + forged + `}}`, `{"$blob":1,"raw":true}`,
+	} {
+		events := propose(t, s, Agent("a", DomainCustom), delta("my.thing", want))
+		e, err := s.Event(context.Background(), AllReader(), events[0].ID)
+		if err != nil || string(e.Payload) != want {
+			t.Errorf("%s came back as %.200s, %v", want, e.Payload, err)
+		}
+	}
+	verifyOK(t, s)
+}
+
 // TestBlobsOfAnything: whatever the values are, they come back as they were.
 func TestBlobsOfAnything(t *testing.T) {
 	b := Options{Dir: t.TempDir()}.blobs()
@@ -152,38 +174,5 @@ func TestBlobDamage(t *testing.T) {
 		if err != nil || len(r.Damages) != 1 || r.Damages[0].Kind != "blob" {
 			t.Errorf("%s: %+v, %v", name, r, err)
 		}
-	}
-}
-
-// TestCollectBlobs removes what no event names, once it is old, and nothing else.
-func TestCollectBlobs(t *testing.T) {
-	s := newStore(t)
-	inner := fmt.Sprintf(`{"$blob":%q}`, strings.Repeat("i", 2*blobMin))
-	list := `[` + strings.Repeat(inner+`,`, 100) + `1]`
-	propose(t, s, System(), delta("node.finished", `{"node":"a","outputs":{"out":`+list+`},"status":"ok",`+blobTrace+`}`))
-	used := blobsIn(t, s)
-	blobs := s.opts.blobs()
-	for i, age := range []time.Duration{0, 2 * blobGrace} {
-		content := []byte(fmt.Sprintf(`"%d"`, i))
-		if err := blobs.put(blobHash(content), content); err != nil {
-			t.Fatal(err)
-		}
-		old := time.Now().Add(-age)
-		if err := os.Chtimes(blobs.path(blobHash(content)), old, old); err != nil {
-			t.Fatal(err)
-		}
-	}
-	_ = blobs.each(func(h Hash, info fs.FileInfo) error {
-		old := info.ModTime().Add(-2 * blobGrace)
-		if info.Size() > 3 {
-			return os.Chtimes(blobs.path(h), old, old)
-		}
-		return nil
-	})
-	if n, size, err := s.CollectBlobs(context.Background()); n != 1 || size != 3 || err != nil {
-		t.Errorf("%d removed, %d bytes, %v", n, size, err)
-	}
-	if n := blobsIn(t, s); n != used+1 {
-		t.Errorf("%d are left of %d and one that is new", n, used)
 	}
 }

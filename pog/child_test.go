@@ -22,8 +22,10 @@ func mkfifo(path string) error { return syscall.Mkfifo(path, 0o600) }
 // children are the programs a test can start in a process of its own.
 var children = map[string]func(dir string) error{
 	"append":    childAppend,
+	"collect":   childCollect,
 	"full disk": childFullDisk,
 	"read only": childReadOnly,
+	"results":   childResults,
 }
 
 // runChild runs one of them and returns its exit status.

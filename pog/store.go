@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"time"
 )
@@ -193,26 +194,39 @@ func (s *Store) propose(
 	if err != nil {
 		return nil, err
 	}
+	done := func() {}
 	if !dryRun {
-		if err := s.keepBlobs(events); err != nil {
+		if done, err = s.keepBlobs(ctx, events); err != nil {
 			return nil, err
 		}
 	}
 	return s.writer.submit(&proposal{
-		ctx: ctx, events: events, existing: p.Existing, dryRun: dryRun,
+		ctx: ctx, events: events, existing: p.Existing, dryRun: dryRun, done: done,
 	})
 }
 
-// keepBlobs writes what is kept beside the ledger.
-func (s *Store) keepBlobs(events []pending) error {
+// keepBlobs writes what is kept beside the ledger. It is safe from collection
+// until done is called, or named by an event.
+func (s *Store) keepBlobs(ctx context.Context, events []pending) (done func(), err error) {
+	if !slices.ContainsFunc(events, func(e pending) bool { return len(e.blobs) > 0 }) {
+		return func() {}, nil
+	}
+	blobs := s.opts.blobs()
+	done, err = blobs.share(ctx)
+	if err == nil {
+		err = blobs.belongTo(s.ledgerDB.path)
+	}
 	for i := range events {
 		for h, content := range events[i].blobs {
-			if err := s.opts.blobs().put(h, content); err != nil {
-				return err
+			if err == nil {
+				err = blobs.put(h, content)
 			}
 		}
 	}
-	return nil
+	if err != nil && done != nil {
+		done()
+	}
+	return done, err
 }
 
 // Head returns the newest event of the ledger and what commits to it.

@@ -36,6 +36,7 @@ type proposal struct {
 	events   []pending
 	existing bool
 	dryRun   bool
+	done     func()        // called once when it is in the ledger or will not be
 	lead     chan struct{} // told to lead; buffered
 	answer   chan answer   // buffered: a leader never waits for a caller
 }
@@ -63,12 +64,14 @@ func newWriter(ledger *database, c *conn, now func() time.Time, committed func(H
 // disk is at it, that is not known.
 func (w *writer) submit(p *proposal) ([]Event, error) {
 	if err := p.ctx.Err(); err != nil {
+		p.done()
 		return nil, err
 	}
 	p.lead, p.answer = make(chan struct{}, 1), make(chan answer, 1)
 	w.mu.Lock()
 	if w.closed {
 		w.mu.Unlock()
+		p.done()
 		return nil, ErrClosed
 	}
 	w.queue = append(w.queue, p)
@@ -85,6 +88,7 @@ func (w *writer) submit(p *proposal) ([]Event, error) {
 		w.leads()
 	case <-p.ctx.Done():
 		if w.withdraw(p) {
+			p.done()
 			return nil, p.ctx.Err()
 		}
 		select {
@@ -168,6 +172,7 @@ func (w *writer) commit(batch []*proposal) {
 		w.committed(Head(head))
 	}
 	for i, p := range batch {
+		p.done()
 		p.answer <- answers[i]
 	}
 }

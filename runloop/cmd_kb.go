@@ -17,7 +17,7 @@ rlp kb search "Q4 plan"
 rlp kb why note:…`,
 		Subcommands: []*cli.Command{
 			kbAddCommand(io), kbImportCommand(io), kbSearchCommand(io), kbQueryCommand(io),
-			kbWhyCommand(io), kbVerifyCommand(io), kbStatsCommand(io),
+			kbWhyCommand(io), kbVerifyCommand(io), kbStatsCommand(io), kbVacuumCommand(io),
 		},
 	}
 }
