@@ -9,6 +9,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"github.com/runloop-os/runloop/router"
+	"github.com/runloop-os/runloop/router/enter"
 )
 
 // promptFlags are the flags of `rlp PROMPT`.
@@ -93,7 +94,7 @@ func promptCommand(ctx context.Context, io *IO, c *cli.Context) error {
 	if err := f.limitBy(c); err != nil {
 		return err
 	}
-	d, err := decideRoute(io, &routeFlags{line: text, shell: router.Shell(io.shellName())})
+	d, err := decideRoute(io, &enter.Flags{Line: text, Shell: router.Shell(io.shellName())})
 	if err != nil {
 		return err
 	}

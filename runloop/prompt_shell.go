@@ -14,7 +14,7 @@ import (
 
 // shellPath is the user's shell, as login(1) sets it.
 func (o *IO) shellPath() string {
-	if sh := o.getenv("SHELL"); filepath.IsAbs(sh) && executable(sh) {
+	if sh := o.getenv("SHELL"); filepath.IsAbs(sh) && unix.Access(sh, unix.X_OK) == nil {
 		return sh
 	}
 	return "/bin/sh"
