@@ -88,23 +88,46 @@ func (o *IO) routeInput(f *enter.Flags) (in *router.Input, damage, err error) {
 
 // routerLists reads router.* from the configuration, and which folder holds
 // the state ("" if none does). Without a file or a variable that says
-// something there is nothing to read.
+// something there is nothing to read, and what was read before is remembered.
 func (o *IO) routerLists() (lists *router.Lists, work string, err error) {
 	src := o.configSource()
-	if !enter.Configured(src.environ, src.system, src.home) {
+	from := enter.Sources{Environ: src.environ, Home: src.home, System: src.system}
+	if !from.Configured() {
 		return nil, enter.DefaultWork(src.home), nil
 	}
-	cfg, err := src.load()
-	if err != nil {
-		return nil, "", err
+	settings, ok := from.Recall()
+	if !ok {
+		if settings, err = loadSettings(src, from, time.Now()); err != nil {
+			return nil, "", err
+		}
 	}
-	r := &cfg.Router
-	lists, err = router.NewLists(router.ListConfig{
-		Deny: r.Denylist, Allow: r.Allowlist, Known: r.KnownCommands, FastpathShell: r.FastpathShell,
-		Compile: func(expr string) (router.Matcher, error) { return regexp.Compile(expr) },
-	})
+	lists, err = settings.Lists(func(expr string) (router.Matcher, error) { return regexp.Compile(expr) })
 	if err != nil {
 		return nil, "", usageErrorf("config: %v", err)
 	}
-	return lists, cfg.Runtime.Workdir, nil
+	return lists, settings.Work, nil
+}
+
+// loadSettings reads the configuration and keeps what the router takes of it for
+// the next time. That it could not be kept is no reason to be late.
+func loadSettings(src configSource, from enter.Sources, now time.Time) (*enter.Settings, error) {
+	id := from.Identity()
+	cfg, err := src.load()
+	if err != nil {
+		return nil, err
+	}
+	settings := routerSettings(cfg)
+	if !cfg.relative {
+		_ = from.Remember(id, settings, now)
+	}
+	return settings, nil
+}
+
+// routerSettings is what the router takes of the configuration.
+func routerSettings(cfg *Loaded) *enter.Settings {
+	r := &cfg.Router
+	return &enter.Settings{
+		Deny: r.Denylist, Allow: r.Allowlist, Known: r.KnownCommands, FastpathShell: r.FastpathShell,
+		Work: cfg.Runtime.Workdir,
+	}
 }

@@ -43,6 +43,8 @@ type Loaded struct {
 	CapsLimits []*wasm.CapsLimit
 
 	merged *koanf.Koanf
+	// relative: a configured path depends on the current folder.
+	relative bool
 }
 
 // configSource is what configuration is read from: a test has its own.
@@ -219,6 +221,7 @@ func (l *Loaded) resolvePaths(home string) error {
 		}
 	}
 	for _, p := range paths {
+		l.relative = l.relative || *p != "" && !filepath.IsAbs(*p) && !inHome(*p)
 		if err := resolvePath(p, home); err != nil {
 			return err
 		}
@@ -226,8 +229,11 @@ func (l *Loaded) resolvePaths(home string) error {
 	return nil
 }
 
+// inHome reports whether a path is written as one below the home folder.
+func inHome(path string) bool { return path == "~" || strings.HasPrefix(path, "~/") }
+
 func resolvePath(p *string, home string) error {
-	if *p == "~" || strings.HasPrefix(*p, "~/") {
+	if inHome(*p) {
 		if home == "" {
 			return usageErrorf("HOME is not set, but %q needs it; set HOME, or RUNLOOP__RUNTIME__WORKDIR "+
 				"and search_dirs to absolute paths", *p)

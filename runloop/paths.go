@@ -60,7 +60,8 @@ func (p *places) makeWork() error {
 // configuration puts them: no agent is given one of them (spec/03 "Loading and
 // isolation").
 func (p *places) guarded(cfg *Loaded) []string {
-	out := []string{p.work, p.pog, p.cache, cfg.Security.Secrets.Root, socketPath(cfg)}
+	// Beside the compiled modules lie the router's settings, see enter.Sources.
+	out := []string{p.work, p.pog, filepath.Dir(p.cache), cfg.Security.Secrets.Root, socketPath(cfg)}
 	for _, layer := range cfg.Layers {
 		if filepath.IsAbs(layer.Name) {
 			out = append(out, layer.Name)

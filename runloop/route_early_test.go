@@ -5,10 +5,13 @@ import (
 	"errors"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"regexp"
 	"strconv"
-	"strings"
 	"testing"
+	"time"
+
+	"github.com/runloop-os/runloop/router/enter"
 )
 
 // Limits on what is initialised before a line is decided: packages, and what
@@ -26,43 +29,79 @@ var initLine = regexp.MustCompile(`(?m)^init (\S+) @.* clock, (\d+) bytes, (\d+)
 // If it fails, package router or router/enter has come to import, by whatever
 // way, a package that is initialised late: see the comment on package enter.
 func TestRouteIsEarly(t *testing.T) {
-	route := func(args ...string) *exec.Cmd {
-		cmd := asRLP(t, append([]string{"route"}, args...)...)
-		cmd.Env = append(cmd.Env, "GODEBUG=inittrace=1")
-		return cmd
+	cmd := asRLP(t, "route", "git", "status", "--short")
+	out, inits := traceInits(t, cmd)
+	checkEarly(t, inits)
+	if string(out) != `{"version":1,"route":"shell","rule":"score","blocked":false}`+"\n" {
+		t.Errorf("%s", out)
 	}
-	var trace bytes.Buffer
-	cmd := route("git", "status", "--short")
-	cmd.Stderr = &trace
-	if out, err := cmd.Output(); exitOf(err) != 10 {
-		t.Fatalf("%v: %s%s", err, out, trace.Bytes())
+
+	// The same with a configuration that was read before.
+	cmd = asRLP(t, "route", "mkfs", "/dev/sda")
+	src := configSource{environ: cmd.Env, home: enter.Getenv(cmd.Env)("HOME"), system: systemConfig}
+	if err := os.MkdirAll(filepath.Join(src.home, ".runloop"), 0o700); err != nil {
+		t.Fatal(err)
 	}
-	packages, size, allocs := 0, 0, 0
-	for _, m := range initLine.FindAllStringSubmatch(trace.String(), -1) {
-		packages++
-		n, _ := strconv.Atoi(m[2])
-		size += n
-		n, _ = strconv.Atoi(m[3])
-		allocs += n
-		if late.MatchString(m[1]) {
-			t.Errorf("package %s is initialised before a line is decided", m[1])
-		}
+	config := filepath.Join(src.home, ".runloop", "config.yaml")
+	if err := os.WriteFile(config, []byte("router: {denylist: [mkfs]}"), 0o600); err != nil {
+		t.Fatal(err)
 	}
-	t.Logf("%d packages, %d bytes, %d allocations", packages, size, allocs)
-	if packages < 10 || packages > earlyPackages || size > earlyBytes || allocs > earlyAllocs {
-		t.Errorf("%d packages, %d bytes and %d allocations, want at most %d, %d, %d",
-			packages, size, allocs, earlyPackages, earlyBytes, earlyAllocs)
+	from := enter.Sources{Environ: src.environ, Home: src.home, System: src.system}
+	if _, err := loadSettings(src, from, time.Now().Add(time.Hour)); err != nil {
+		t.Fatal(err)
+	}
+	out, inits = traceInits(t, cmd)
+	checkEarly(t, inits)
+	if !bytes.Contains(out, []byte(`"blocked":true`)) {
+		t.Errorf("%s", out)
 	}
 
 	// The check sees something: the same program, when main has to decide.
-	trace.Reset()
-	cmd = route("(cd build && make)")
-	cmd.Stderr = &trace
-	if out, err := cmd.Output(); exitOf(err) != 10 || !bytes.Contains(out, []byte(`"syntax"`)) {
-		t.Fatalf("%v: %s", err, out)
+	out, inits = traceInits(t, asRLP(t, "route", "(cd build && make)"))
+	if !bytes.Contains(out, []byte(`"syntax"`)) || len(inits) <= earlyPackages {
+		t.Errorf("%d packages: %s", len(inits), out)
 	}
-	if !strings.Contains(trace.String(), "wazero") {
-		t.Error("main was not traced")
+}
+
+// initOf is what the initialisation of a package took.
+type initOf struct {
+	pkg           string
+	bytes, allocs int
+}
+
+// traceInits runs a decision for the shell and returns what was initialised.
+func traceInits(t *testing.T, cmd *exec.Cmd) (out []byte, inits []initOf) {
+	t.Helper()
+	cmd.Env = append(cmd.Env, "GODEBUG=inittrace=1")
+	var trace bytes.Buffer
+	cmd.Stderr = &trace
+	out, err := cmd.Output()
+	if exitOf(err) != 10 {
+		t.Fatalf("%v: %s%s", err, out, trace.Bytes())
+	}
+	for _, m := range initLine.FindAllStringSubmatch(trace.String(), -1) {
+		size, _ := strconv.Atoi(m[2])
+		allocs, _ := strconv.Atoi(m[3])
+		inits = append(inits, initOf{m[1], size, allocs})
+	}
+	return out, inits
+}
+
+// checkEarly fails for packages that should come later, and when the sum is much.
+func checkEarly(t *testing.T, inits []initOf) {
+	t.Helper()
+	size, allocs := 0, 0
+	for _, i := range inits {
+		size += i.bytes
+		allocs += i.allocs
+		if late.MatchString(i.pkg) {
+			t.Errorf("package %s is initialised before a line is decided", i.pkg)
+		}
+	}
+	t.Logf("%d packages, %d bytes, %d allocations", len(inits), size, allocs)
+	if len(inits) < 10 || len(inits) > earlyPackages || size > earlyBytes || allocs > earlyAllocs {
+		t.Errorf("%d packages, %d bytes and %d allocations, want at most %d, %d, %d",
+			len(inits), size, allocs, earlyPackages, earlyBytes, earlyAllocs)
 	}
 }
 

@@ -60,7 +60,7 @@ func commandArgs(args []string) []string {
 func answer(args, environ []string) {
 	getenv := Getenv(environ)
 	f, err := ParseFlags(args, getenv)
-	if err != nil || !f.decides() || Configured(environ, SystemConfig, getenv("HOME")) {
+	if err != nil || !f.decides() {
 		return
 	}
 	// One of the two ends the process. A timer and not a second goroutine for
@@ -72,7 +72,7 @@ func answer(args, environ []string) {
 		}
 	}
 	late := time.AfterFunc(time.Duration(f.TimeoutMS)*time.Millisecond, func() { end(TimedOut(), ExitTimeout) })
-	if d, ok := decide(f, getenv); ok {
+	if d, ok := decide(f, Sources{environ, getenv("HOME"), SystemConfig}); ok {
 		end(&d, d.Exit())
 	}
 	late.Stop()
@@ -90,7 +90,11 @@ func TimedOut() *router.Decision {
 }
 
 // decide returns false when it takes more than is at hand.
-func decide(f *Flags, getenv func(string) string) (d router.Decision, ok bool) {
+func decide(f *Flags, from Sources) (d router.Decision, ok bool) {
+	lists, work, ok := earlyLists(from)
+	if !ok {
+		return d, false
+	}
 	if f.Stdin {
 		line, err := io.ReadAll(io.LimitReader(os.Stdin, router.MaxLine+1))
 		stdin = io.MultiReader(bytes.NewReader(line), os.Stdin)
@@ -99,11 +103,25 @@ func decide(f *Flags, getenv func(string) string) (d router.Decision, ok bool) {
 		}
 		f.Line = string(line)
 	}
-	in := f.Input(getenv)
-	asked := false
-	in.Grammar = func(string, string) bool { asked = true; return false }
+	in := f.Input(Getenv(from.Environ))
+	in.Lists = lists
+	in.Grammar = func(string, string) bool { ok = false; return false }
 	// A decision can do without corrections that cannot be read.
-	in.Corrections, _ = ReadCorrections(DefaultWork(getenv("HOME")))
+	in.Corrections, _ = ReadCorrections(work)
 	d = router.Classify(in)
-	return d, !asked
+	return d, ok
+}
+
+// earlyLists are the user's lists, nil for none, and the folder for state, if
+// they can be had without reading the configuration.
+func earlyLists(from Sources) (lists *router.Lists, work string, ok bool) {
+	if !from.Configured() {
+		return nil, DefaultWork(from.Home), true
+	}
+	settings, ok := from.Recall()
+	if !ok {
+		return nil, "", false
+	}
+	lists, err := settings.Lists(nil)
+	return lists, settings.Work, err == nil
 }

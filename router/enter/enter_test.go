@@ -18,7 +18,8 @@ func TestEarlyIsTheSame(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	getenv := Getenv([]string{"PATH=" + os.Getenv("PATH")})
+	from := Sources{Environ: []string{"PATH=" + os.Getenv("PATH")}, Home: t.TempDir(), System: t.TempDir() + "/none"}
+	getenv := Getenv(from.Environ)
 	lines, early := 0, 0
 	for row := range strings.Lines(string(corpus)) {
 		quoted, _, _ := strings.Cut(row, "\t")
@@ -32,7 +33,7 @@ func TestEarlyIsTheSame(t *testing.T) {
 		lines++
 		for _, shell := range []router.Shell{router.Bash, router.Zsh} {
 			f := &Flags{Line: line, Shell: shell}
-			got, ok := decide(f, getenv)
+			got, ok := decide(f, from)
 			if !ok {
 				continue
 			}

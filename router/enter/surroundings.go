@@ -1,8 +1,6 @@
 package enter
 
 import (
-	"errors"
-	"io/fs"
 	"os"
 	"strings"
 )
@@ -22,20 +20,6 @@ func Getenv(environ []string) func(key string) string {
 	}
 }
 
-// Configured reports whether the configuration may say more than the defaults:
-// whether any file or variable of it is there. home may be "".
-func Configured(environ []string, system, home string) bool {
-	for _, kv := range environ {
-		if strings.HasPrefix(kv, EnvPrefix) || strings.HasPrefix(kv, "RUNLOOP_CONFIG=") {
-			return true
-		}
-	}
-	if !absent(system) {
-		return true
-	}
-	return home != "" && !absent(DefaultWork(home)+"/config.yaml")
-}
-
 // DefaultWork is the folder for state of an installation that is not configured:
 // "" without a home.
 func DefaultWork(home string) string {
@@ -43,13 +27,6 @@ func DefaultWork(home string) string {
 		return ""
 	}
 	return home + "/.runloop"
-}
-
-// absent is false also for a file that cannot be looked at: who loads the
-// configuration says why.
-func absent(file string) bool {
-	_, err := os.Stat(file)
-	return errors.Is(err, fs.ErrNotExist)
 }
 
 // inPath reports whether a name is a program in one of the folders of PATH. Package
