@@ -26,13 +26,14 @@ func parts() []part {
 		{"bus", busRows},
 		{"go", benchmarkRows},
 		{"growth", growthRows},
+		{"start", startRows},
 		{"process", processRows},
 		{"daemon", daemonRows},
 	}
 }
 
 func main() {
-	only := flag.String("only", "", "measure only these `PARTS`: bus,go,growth,process,daemon")
+	only := flag.String("only", "", "measure only these `PARTS`: bus,go,growth,start,process,daemon")
 	out := flag.String("json", "bin/bench.json", "write the rows to `FILE`")
 	flag.Parse()
 	wanted := strings.FieldsFunc(*only, func(r rune) bool { return r == ',' })

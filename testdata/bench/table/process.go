@@ -33,14 +33,10 @@ func newHome() (*home, error) {
 // install copies the binary, as users get it. A file that the linker wrote lies
 // in the page cache in small pieces, and costs 2 ms more at each start.
 func (h *home) install(binary string, names ...string) error {
-	content, err := os.ReadFile(binary)
-	if err != nil {
-		return err
-	}
 	if err := os.Mkdir(h.bin, 0o755); err != nil {
 		return err
 	}
-	if err := os.WriteFile(filepath.Join(h.bin, "runloop"), content, 0o755); err != nil {
+	if err := copyProgram(filepath.Join(h.bin, "runloop"), binary); err != nil {
 		return err
 	}
 	for _, name := range names {
@@ -49,6 +45,14 @@ func (h *home) install(binary string, names ...string) error {
 		}
 	}
 	return nil
+}
+
+func copyProgram(to, from string) error {
+	content, err := os.ReadFile(from)
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(to, content, 0o755)
 }
 
 func (h *home) remove() { os.RemoveAll(h.dir) }
@@ -85,7 +89,7 @@ func processRows() ([]row, error) {
 	defer h.remove()
 	var rows []row
 	for _, measure := range []func(*home) ([]row, error){
-		routeRows, composeRows, firstRunRows, binaryRows,
+		composeRows, firstRunRows, binaryRows,
 	} {
 		got, err := measure(h)
 		rows = append(rows, got...)
@@ -101,28 +105,6 @@ func milliseconds(f func() error) (float64, error) {
 	start := time.Now()
 	err := f()
 	return float64(time.Since(start).Microseconds()) / 1000, err
-}
-
-// routeRows compares `rlp route` with a program that does nothing.
-func routeRows(h *home) ([]row, error) {
-	exit, err := buildProgram(h.dir, "exit")
-	if err != nil {
-		return nil, err
-	}
-	var ours, reference []float64
-	for range 60 {
-		ms, _ := milliseconds(h.command("rlp", "route", "git status --short").Run) // 10 means shell
-		ours = append(ours, ms)
-		ms, err := milliseconds(exec.Command(exit).Run)
-		if err != nil {
-			return nil, err
-		}
-		reference = append(reference, ms)
-	}
-	return []row{
-		ratioAtMost("rlp route, a process; reference a Go program that exits at once", "ms", ours, reference, 2.5),
-		atMost("rlp route, a process, p50", "ms", median(ours), 5),
-	}, nil
 }
 
 // composeRows measures a warm run and its replay.

@@ -39,6 +39,11 @@ func ratioAtLeast(what, unit string, ours, reference []float64, least float64) r
 	return r
 }
 
+// noted is a row without a target.
+func noted(what, unit string, ours, reference float64) row {
+	return row{What: what, Unit: unit, Ours: ours, Reference: reference, Ratio: ours / reference, OK: true}
+}
+
 func compared(what, unit string, ours, reference []float64) row {
 	ratios := make([]float64, 0, len(ours))
 	for i := range ours {
@@ -54,6 +59,15 @@ func median(x []float64) float64 {
 	s := slices.Sorted(slices.Values(x))
 	n := len(s)
 	return (s[n/2] + s[(n-1)/2]) / 2
+}
+
+// quantile is the smallest figure that a share q of all are not above.
+func quantile(x []float64, q float64) float64 {
+	if len(x) == 0 {
+		return 0
+	}
+	s := slices.Sorted(slices.Values(x))
+	return s[min(len(s)-1, int(q*float64(len(s))))]
 }
 
 // short writes a figure with as many digits as mean something.
@@ -75,7 +89,10 @@ func printTable(w io.Writer, rows []row) {
 		if r.Reference != 0 {
 			reference, ratio = short(r.Reference)+" "+r.Unit, short(r.Ratio)+"x"
 		}
-		if !r.OK {
+		switch {
+		case r.Target == "":
+			mark = ""
+		case !r.OK:
 			mark = "MISSED"
 		}
 		fmt.Fprintf(t, "%s\t%s %s\t%s\t%s\t%s\t%s\n", r.What, short(r.Ours), r.Unit, reference, ratio, r.Target, mark)
