@@ -19,7 +19,21 @@ func ShellScript(shell Shell, version string) (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("there is no integration for the shell %q", shell)
 	}
-	return strings.ReplaceAll(string(text), "@VERSION@", shellWord(version)), nil
+	script := strings.ReplaceAll(string(text), "@VERSION@", shellWord(version))
+	if shell == Zsh {
+		script = zshLoader(script)
+	}
+	return script, nil
+}
+
+// zshLoader wraps a script of zsh such that it is read under zsh's own options and
+// without aliases, whatever those of the user are: eval reads all of its text
+// before it carries out any of it, so the script itself would come too late. What
+// is outside of the script is quoted where an alias could take it for itself.
+func zshLoader(script string) string {
+	return "'builtin' 'read' '-r' '-d' '' '_rl_script' <<'RUNLOOP' || 'builtin' 'true'\n" + script + "RUNLOOP\n" +
+		"() { 'builtin' 'emulate' '-L' 'zsh' '-o' 'no_aliases'; 'builtin' 'eval' \"$1\"; } \"$_rl_script\"\n" +
+		"'builtin' 'unset' '_rl_script'\n"
 }
 
 // shellWord keeps of a version what is a plain word in every shell.
