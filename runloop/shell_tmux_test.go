@@ -226,17 +226,20 @@ func (p *pane) paste(text string) {
 	p.tmuxInput(text, "load-buffer", "-b", "paste", "-", ";", "paste-buffer", "-d", "-p", "-b", "paste", "-t", "pane")
 }
 
-// screen is what the terminal shows. Lines that are wrapped are one.
+// screen is what the terminal shows. Lines that are wrapped are one, and blanks
+// at their ends are left out.
 func (p *pane) screen() string {
 	p.t.Helper()
-	return p.tmux("capture-pane", "-p", "-J", "-t", "pane")
+	return trailingBlanks.ReplaceAllString(p.tmux("capture-pane", "-p", "-J", "-t", "pane"), "")
 }
 
 // everything is the screen and what has left it.
 func (p *pane) everything() string {
 	p.t.Helper()
-	return strings.TrimRight(p.tmux("capture-pane", "-p", "-J", "-S", "-", "-t", "pane"), "\n")
+	return trailingBlanks.ReplaceAllString(p.tmux("capture-pane", "-p", "-J", "-S", "-", "-t", "pane"), "")
 }
+
+var trailingBlanks = regexp.MustCompile(`(?m)[ \t]+$|\n+\z`)
 
 // until waits until the screen is as it should be.
 func (p *pane) until(what string, cond func(screen string) bool) {
@@ -282,15 +285,28 @@ func (p *pane) prompt() int {
 // cursorLine is the line of the screen that the cursor is in.
 func (p *pane) cursorLine() string {
 	p.t.Helper()
-	row, screen, _ := strings.Cut(p.tmux("display-message", "-p", "-t", "pane", "#{cursor_y}", ";",
+	_, line := p.cursor()
+	return line
+}
+
+// cursorColumn is where in its line the cursor is, from 0.
+func (p *pane) cursorColumn() int {
+	p.t.Helper()
+	column, _ := p.cursor()
+	return column
+}
+
+func (p *pane) cursor() (column int, line string) {
+	p.t.Helper()
+	at, screen, _ := strings.Cut(p.tmux("display-message", "-p", "-t", "pane", "#{cursor_x} #{cursor_y}", ";",
 		"capture-pane", "-p", "-t", "pane"), "\n")
-	y, err := strconv.Atoi(row)
+	row := 0
+	_, err := fmt.Sscan(at, &column, &row)
 	p.Check(err)
-	lines := strings.Split(screen, "\n")
-	if y >= len(lines) {
-		return ""
+	if lines := strings.Split(screen, "\n"); row < len(lines) {
+		line = lines[row]
 	}
-	return lines[y]
+	return column, line
 }
 
 // line types a line and Enter, and waits for the next prompt. It returns the

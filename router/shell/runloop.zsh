@@ -16,6 +16,8 @@
 # all widgets leave those alone that begin with an underscore. What zsh calls
 # (widgets, hooks, runloop_router_*) starts with `emulate`; the rest relies on it.
 
+[[ -o interactive && -o zle ]] || return 0
+
 typeset -g _rl_version='@VERSION@'
 
 # --- what a line is ------------------------------------------------------
@@ -75,8 +77,7 @@ _rl_route() {
   (( end = EPOCHREALTIME + (ms + 100) / 1000.0, 1 ))
   exec {fd}< <(
     exec 2>/dev/null
-    builtin print -rn -- "$1" | $REPLY route --stdin --shell zsh $flags
-    builtin print -r -- $?
+    builtin print -rn -- "$1" | $REPLY route --stdin --shell zsh $flags || builtin print -r -- $?
   )
   pid=${sysparams[procsubstpid]:-0}
   {
@@ -117,7 +118,7 @@ _rl_agents() {
 
 _rl_enter() {
   local code= autocd=${options[autocd]}
-  emulate -L zsh -o extended_glob -o no_xtrace -o no_err_exit -o no_err_return
+  emulate -L zsh -o extended_glob -o no_aliases -o no_xtrace -o no_err_exit -o no_err_return
   local asked=$_rl_asked
   _rl_asked=
   if (( _rl_depth > 1 )); then return 0; fi
@@ -136,7 +137,7 @@ _rl_enter() {
 
 _rl_forced() {
   local code= autocd=${options[autocd]}
-  emulate -L zsh -o extended_glob -o no_xtrace -o no_err_exit -o no_err_return
+  emulate -L zsh -o extended_glob -o no_aliases -o no_xtrace -o no_err_exit -o no_err_return
   _rl_asked=
   if ! _rl_at_start || ! _rl_is_on; then return 0; fi
   _rl_force "$BUFFER"
@@ -191,7 +192,7 @@ _rl_hold() {
 
 # _rl_divert makes the line run @agents for the text that is in it.
 _rl_divert() {
-  local text=${BUFFER##[[:space:]]#(@agents[[:space:]]##|[,@] [[:space:]]#|)}
+  local text=${BUFFER##[[:space:]]#(@agents[[:space:]]|[,@] )[[:space:]]#}
   _rl_typed=$BUFFER
   _rl_give "$text"
   PREDISPLAY="$BUFFER  " POSTDISPLAY= BUFFER='@agents' CURSOR=7
@@ -240,7 +241,7 @@ _rl_put_back() {
 # _rl_wrong is the key for "that was wrong": it tells the router about the last
 # line that it decided, and gives the line back.
 _rl_wrong() {
-  emulate -L zsh -o extended_glob -o no_xtrace -o no_err_exit -o no_err_return
+  emulate -L zsh -o extended_glob -o no_aliases -o no_xtrace -o no_err_exit -o no_err_return
   local was=shell said
   if [[ $_rl_last_to == shell ]]; then was=agent; fi
   if [[ -z $_rl_last ]]; then
@@ -257,8 +258,9 @@ _rl_wrong() {
 
 # _rl_addhistory keeps the mark out of the history.
 _rl_addhistory() {
-  emulate -L zsh -o extended_glob -o no_xtrace -o no_err_exit -o no_err_return
-  [[ $1 != [[:space:]]#@agents[[:space:]]# ]]
+  emulate -L zsh -o extended_glob -o no_aliases -o no_xtrace -o no_err_exit -o no_err_return
+  trap - ZERR
+  if [[ $1 == [[:space:]]#@agents[[:space:]]# ]]; then return 1; fi
 }
 
 # _rl_preexec remembers what was typed, as far as the user's options and hooks
@@ -266,7 +268,7 @@ _rl_addhistory() {
 # next one comes, and that is this.
 _rl_preexec() {
   local ignore_space=${options[histignorespace]}
-  emulate -L zsh -o extended_glob -o no_xtrace -o no_err_exit -o no_err_return
+  emulate -L zsh -o extended_glob -o no_aliases -o no_xtrace -o no_err_exit -o no_err_return
   if [[ -z $_rl_typed ]]; then return 0; fi
   if [[ $ignore_space == on && $_rl_typed == ' '* ]] || ! _rl_wanted "$_rl_typed"; then return 0; fi
   builtin print -sr -- "$_rl_typed"
@@ -293,7 +295,7 @@ _rl_tell_atuin() {
 
 # _rl_precmd: a request that was not run by now never is.
 _rl_precmd() {
-  emulate -L zsh -o extended_glob -o no_xtrace -o no_err_exit -o no_err_return
+  emulate -L zsh -o extended_glob -o no_aliases -o no_xtrace -o no_err_exit -o no_err_return
   _rl_prompt= _rl_typed= _rl_asked= _rl_args=(--prompt-env RLP_PROMPT)
   if (( _rl_fd > 0 )); then exec {_rl_fd}<&-; fi
   _rl_fd=0
@@ -383,12 +385,14 @@ _rl_state() { export RUNLOOP_ROUTER_STATE="zsh $_rl_version $$ $1"; }
 
 # runloop_router_on gives Enter to the router.
 runloop_router_on() {
-  emulate -L zsh -o extended_glob -o no_xtrace -o no_err_exit -o no_err_return
+  emulate -L zsh -o extended_glob -o no_aliases -o no_xtrace -o no_err_exit -o no_err_return
   if [[ ! -o zle ]]; then return 1; fi
   _rl_keys=("${RUNLOOP_ROUTER_BINDKEY:-^M}" "${RUNLOOP_ROUTER_AGENTKEY:-^[^M}" "${RUNLOOP_ROUTER_WRONGKEY:-^X^W}")
   _rl_take "$_rl_keys[1]" _rl_accept
   # In vi's keymaps Escape and Enter are two keys in quick succession.
-  _rl_take "$_rl_keys[2]" _rl_agents ${${RUNLOOP_ROUTER_AGENTKEY:+}:-emacs}
+  local -a maps=(emacs)
+  if [[ -n ${RUNLOOP_ROUTER_AGENTKEY-} ]]; then maps=(); fi
+  _rl_take "$_rl_keys[2]" _rl_agents $maps
   _rl_take "$_rl_keys[3]" _rl_wrong
   _rl_on=1
   _rl_state on
@@ -396,7 +400,7 @@ runloop_router_on() {
 
 # runloop_router_off gives Enter back to zsh.
 runloop_router_off() {
-  emulate -L zsh -o extended_glob -o no_xtrace -o no_err_exit -o no_err_return
+  emulate -L zsh -o extended_glob -o no_aliases -o no_xtrace -o no_err_exit -o no_err_return
   if [[ -n $_rl_on ]]; then
     _rl_give_back "$_rl_keys[1]" _rl_accept
     _rl_give_back "$_rl_keys[2]" _rl_agents
@@ -408,7 +412,7 @@ runloop_router_off() {
 
 # runloop_router_status says how it is.
 runloop_router_status() {
-  emulate -L zsh -o extended_glob -o no_xtrace -o no_err_exit -o no_err_return
+  emulate -L zsh -o extended_glob -o no_aliases -o no_xtrace -o no_err_exit -o no_err_return
   local REPLY
   if _rl_is_on; then
     print -r -- "runloop $_rl_version in zsh $ZSH_VERSION: on"
@@ -417,16 +421,14 @@ runloop_router_status() {
   else
     print -r -- "runloop $_rl_version in zsh $ZSH_VERSION: off (${RUNLOOP_ROUTER_STATE#* off })"
   fi
-  if (( $#_rl_retaken )); then
-    print -r -- "Enter was taken back from a plugin in the keymaps $_rl_retaken"
-  fi
+  if (( $#_rl_retaken )); then print -r -- 'Enter was taken back from a plugin'; fi
   if ! _rl_find rlp; then print -r -- 'rlp is not on the PATH, so each line runs in the shell'; fi
 }
 
 # --- loading -------------------------------------------------------------
 
 _rl_load() {
-  emulate -L zsh -o extended_glob -o no_xtrace -o no_err_exit -o no_err_return
+  emulate -L zsh -o extended_glob -o no_aliases -o no_xtrace -o no_err_exit -o no_err_return
   local why
   if [[ $ZSH_VERSION == [0-4].* || $ZSH_VERSION == 5.0* ]] ||
     ! zmodload zsh/parameter zsh/system zsh/datetime zsh/zleparameter; then
@@ -457,6 +459,4 @@ _rl_load() {
   fi
 }
 
-if [[ -o interactive && -o zle ]]; then
-  _rl_load
-fi
+_rl_load
