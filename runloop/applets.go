@@ -52,13 +52,21 @@ func dispatch(ctx context.Context, io *IO, args []string) int {
 	}
 	for _, a := range applets() {
 		if a.name == name {
-			return finish(io, name, a.run(ctx, io, rest))
+			return finish(io, name, a.start(ctx, io, rest))
 		}
 	}
 	if name != "runloop" {
 		return finish(io, "runloop", unknownApplet(name))
 	}
-	return finish(io, name, runMulticall(ctx, io, rest))
+	return finish(io, name, guard(io, func() error { return runMulticall(ctx, io, rest) }))
+}
+
+// start runs the applet. A daemon's failure is for its log, whole.
+func (a *applet) start(ctx context.Context, io *IO, args []string) error {
+	if a.name == "runloopd" {
+		return a.run(ctx, io, args)
+	}
+	return guard(io, func() error { return a.run(ctx, io, args) })
 }
 
 // finish shows an error that nobody has shown yet and returns the exit code.
@@ -70,6 +78,24 @@ func finish(io *IO, name string, err error) int {
 		}
 	}
 	return exitCode(err)
+}
+
+// debugging reports whether a failure of the program itself is to show where it
+// was.
+func (o *IO) debugging() bool { return o.getenv("RLP_DEBUG") != "" }
+
+// guard runs an applet. A failure of the program itself becomes an error on one
+// line; with RLP_DEBUG it shows where it was.
+func guard(o *IO, run func() error) (err error) {
+	if o.debugging() {
+		return run()
+	}
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("this is a mistake in runloop %s: %v; RLP_DEBUG=1 shows where, for a report", version, p)
+		}
+	}()
+	return run()
 }
 
 // runMulticall is the program under its own name.

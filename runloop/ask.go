@@ -16,7 +16,11 @@ import (
 // terminal it is an error that names the flag.
 func (o *IO) askYes(question string) (bool, error) {
 	if !o.interactive() {
-		return false, exitErrorf(exitDeclined, "there is no terminal to ask on; add --yes to agree")
+		why := "there is no terminal to ask on"
+		if o.common.noInput {
+			why = "--no-input keeps from asking"
+		}
+		return false, exitErrorf(exitDeclined, "%s; add --yes to agree", why)
 	}
 	answer := o.askLine(context.Background(), question+" [y/N] ")
 	return answer == "y" || answer == "yes", nil
@@ -32,6 +36,7 @@ func (o *IO) askLine(ctx context.Context, question string) string {
 // empty one or when ctx ends before. What was typed before the question does
 // not answer it.
 func (o *IO) askText(ctx context.Context, question, otherwise string) string {
+	o.line.clear(o)
 	typed := o.typed.next(o)
 	fmt.Fprint(o.Stderr, question)
 	select {

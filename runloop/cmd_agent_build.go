@@ -20,7 +20,7 @@ func cmdAgentBuild(io *IO) *cli.Command {
 		UsageText: `rlp agent build agents/greeter`,
 		Description: `What is in DIR says which compiler: go.mod, src/*.c or src/main.rs. $GO, $CC and
 $RUSTC name another one. A signature that does not fit any more is removed.`,
-		Flags: []cli.Flag{&cli.BoolFlag{Name: "no-grant", Usage: "do not grant what was built"}},
+		Flags: []cli.Flag{&cli.BoolFlag{Name: "no-grant", Usage: "do not grant what was built"}, jsonFlag()},
 		Action: func(c *cli.Context) error {
 			if c.NArg() > 1 {
 				return usageErrorf("one agent at a time (see rlp agent build --help)")
@@ -29,12 +29,12 @@ $RUSTC name another one. A signature that does not fit any more is removed.`,
 			if dir == "" {
 				dir = "."
 			}
-			return agentBuild(c.Context, io, dir, !c.Bool("no-grant"))
+			return agentBuild(c.Context, io, dir, !c.Bool("no-grant"), c.Bool("json"))
 		},
 	}
 }
 
-func agentBuild(ctx context.Context, io *IO, dir string, grant bool) error {
+func agentBuild(ctx context.Context, io *IO, dir string, grant, asJSON bool) error {
 	d, err := io.openDesk("")
 	if err != nil {
 		return err
@@ -56,13 +56,23 @@ func agentBuild(ctx context.Context, io *IO, dir string, grant bool) error {
 	if err := d.load(ctx, bundle); err != nil {
 		return err
 	}
-	fmt.Fprintf(io.Stdout, "%s %s built, bundle %s\n", printable(bundle.Manifest.Name),
-		printable(bundle.Manifest.Version), bundle.Digest)
-	if !grant {
-		return nil
+	m := bundle.Manifest
+	err = io.printResult(asJSON, agentResult{m.Name, m.Version, bundle.Digest, "", grant},
+		"%s %s built, bundle %s", m.Name, m.Version, bundle.Digest)
+	if err != nil || !grant {
+		return err
 	}
 	fmt.Fprintf(io.Stderr, "granted as built: %s\n", printable(bundle.Caps.Describe()))
 	return d.remember(bundle)
+}
+
+// agentResult is what a command that made, signed or installed an agent prints.
+type agentResult struct {
+	Agent   string `json:"agent"`
+	Version string `json:"version"`
+	Digest  string `json:"digest"`
+	Key     string `json:"key,omitempty"` // that it was signed with
+	Granted bool   `json:"granted"`
 }
 
 // load checks that the module may be run, and leaves it compiled for its first

@@ -2,7 +2,6 @@ package runloop
 
 import (
 	"errors"
-	"fmt"
 
 	"github.com/urfave/cli/v2"
 
@@ -20,6 +19,7 @@ shows what the agent asks for, and your yes is the grant.`,
 			&cli.BoolFlag{Name: "yes", Usage: "agree to what it asks for, without a question"},
 			&cli.BoolFlag{Name: "allow-downgrade", Usage: "put an older version in place of a newer one"},
 			&cli.BoolFlag{Name: "allow-other-signer", Usage: "replace an agent by one that its signer did not sign"},
+			jsonFlag(),
 		},
 		Action: func(c *cli.Context) error {
 			if c.NArg() != 1 {
@@ -31,12 +31,13 @@ shows what the agent asks for, and your yes is the grant.`,
 			}
 			return d.install(c.Args().First(), installFlags{
 				yes: c.Bool("yes"), older: c.Bool("allow-downgrade"), otherSigner: c.Bool("allow-other-signer"),
+				json: c.Bool("json"),
 			})
 		},
 	}
 }
 
-type installFlags struct{ yes, older, otherSigner bool }
+type installFlags struct{ yes, older, otherSigner, json bool }
 
 func (d *desk) install(from string, f installFlags) (err error) {
 	if err := d.places.makeWork(); err != nil {
@@ -60,9 +61,8 @@ func (d *desk) install(from string, f installFlags) (err error) {
 		return err
 	}
 	m := s.Bundle.Manifest
-	_, err = fmt.Fprintf(d.io.Stdout, "%s %s installed in %s\n",
-		printable(m.Name), printable(m.Version), printable(d.places.installed))
-	return err
+	return d.io.printResult(f.json, agentResult{m.Name, m.Version, s.Bundle.Digest, string(s.Bundle.Signer), true},
+		"%s %s installed in %s", m.Name, m.Version, d.places.installed)
 }
 
 // checkReplacement refuses to put what is installed in danger.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"strconv"
 	"time"
 
@@ -94,20 +95,21 @@ func cmdAgentRelease(io *IO) *cli.Command {
 	return &cli.Command{
 		Name: "release", Usage: "take an agent out of quarantine", ArgsUsage: "AGENT",
 		UsageText: `rlp agent release greeter`,
+		Flags:     []cli.Flag{jsonFlag()},
 		Description: `An agent that crashed again and again is not run any more, until it is released
 here or its bundle changes. See its log first.`,
 		Action: func(c *cli.Context) error {
 			if c.NArg() != 1 {
 				return usageErrorf("which agent? (see rlp agent release --help)")
 			}
-			return releaseAgent(c.Context, io, c.Args().First())
+			return releaseAgent(c.Context, io, c.Args().First(), c.Bool("json"))
 		},
 	}
 }
 
 // releaseAgent has the daemon release an agent, so that it forgets the crashes,
 // or does it here where there is none.
-func releaseAgent(ctx context.Context, io *IO, ref string) error {
+func releaseAgent(ctx context.Context, io *IO, ref string, asJSON bool) error {
 	cfg, err := io.config()
 	if err != nil {
 		return err
@@ -122,8 +124,7 @@ func releaseAgent(ctx context.Context, io *IO, ref string) error {
 	if err != nil {
 		return err
 	}
-	_, err = fmt.Fprintf(io.Stdout, "%s is released\n", printable(ref))
-	return err
+	return io.printResult(asJSON, map[string]string{"agent": ref, "state": "released"}, "%s is released", ref)
 }
 
 func noDaemonThere(err error) bool {
@@ -142,7 +143,7 @@ func releaseHere(q *wasm.Quarantine, ref string) error {
 	return nil
 }
 
-func cmdAgentPS(io *IO) *cli.Command {
+func cmdAgentPS(o *IO) *cli.Command {
 	return &cli.Command{
 		Name: "ps", Usage: "what agents do in the daemon, and what they take", ArgsUsage: "[AGENT...]",
 		UsageText: `rlp agent ps
@@ -150,33 +151,34 @@ rlp agent ps --json greeter`,
 		Description: `BUSY is time inside of the agent, on the wall's clock, or for one in a process of
 its own the processor time of that. MEMORY is what a resident has now, or an
 instance of another agent had last.`,
-		Flags: []cli.Flag{jsonFlag()},
-		Action: func(c *cli.Context) error {
-			cfg, err := io.config()
-			if err != nil {
-				return err
-			}
-			conn, err := dialDaemon(c.Context, cfg, bus.KindCLI)
-			if err != nil {
-				return err
-			}
-			defer conn.Close()
-			a, err := conn.ask(c.Context, &ctrlRequest{Op: "agents.ps", Agents: c.Args().Slice()})
-			if err != nil {
-				return err
-			}
-			if c.Bool("json") {
-				if a.States == nil {
-					a.States = []wasm.AgentState{}
-				}
-				return printJSON(io.Stdout, a.States)
-			}
-			return io.agentTable(a.States)
-		},
+		Flags:  []cli.Flag{jsonFlag(), watchFlag()},
+		Action: o.agentPS,
 	}
 }
 
-func (o *IO) agentTable(states []wasm.AgentState) error {
+func (o *IO) agentPS(c *cli.Context) error {
+	cfg, err := o.config()
+	if err != nil {
+		return err
+	}
+	conn, err := dialDaemon(c.Context, cfg, bus.KindCLI)
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	return o.shown(c.Context, c.Bool("watch"), func(ctx context.Context, w io.Writer) error {
+		a, err := conn.ask(ctx, &ctrlRequest{Op: "agents.ps", Agents: c.Args().Slice()})
+		switch {
+		case err != nil:
+			return err
+		case c.Bool("json"):
+			return printJSON(w, append([]wasm.AgentState{}, a.States...)) // [], not null
+		}
+		return agentTable(a.States).write(w, o.isTerminal(o.Stdout))
+	})
+}
+
+func agentTable(states []wasm.AgentState) *table {
 	t := &table{head: []string{
 		"AGENT", "LIFE", "STATE", "WHERE", "UP", "RESTARTS", "MEMORY", "BUSY", "CALLS", "DENIED", "MAIL", "WAITING", "WHY",
 	}}
@@ -194,5 +196,5 @@ func (o *IO) agentTable(states []wasm.AgentState) error {
 			(time.Duration(s.BusyMicros) * time.Microsecond).Round(time.Millisecond).String(),
 			number(s.Hostcalls), number(s.Denied), number(s.Messages), strconv.Itoa(s.Mailbox), s.Error)
 	}
-	return t.write(o.Stdout, o.isTerminal(o.Stdout))
+	return t
 }

@@ -24,18 +24,19 @@ of the SDK: nothing is downloaded to build it. Without NAME it asks, on a termin
 			&cli.StringFlag{Name: "dir", Usage: "put it into `DIR` (default: agents/NAME)"},
 			&cli.StringFlag{Name: "about", Usage: "what it does, in a `SENTENCE`"},
 			&cli.BoolFlag{Name: "opening", Usage: "write openings/NAME.yaml, too"},
+			jsonFlag(),
 		},
 		Action: func(c *cli.Context) error {
 			if c.NArg() > 1 {
 				return usageErrorf("one agent at a time (see rlp agent scaffold --help)")
 			}
 			s := &scaffold{Name: c.Args().First(), Lang: c.String("lang"), Dir: c.String("dir"), About: c.String("about")}
-			return agentScaffold(c.Context, io, s, c.Bool("opening"))
+			return agentScaffold(c.Context, io, s, c.Bool("opening"), c.Bool("json"))
 		},
 	}
 }
 
-func agentScaffold(ctx context.Context, io *IO, s *scaffold, withOpening bool) error {
+func agentScaffold(ctx context.Context, io *IO, s *scaffold, withOpening, asJSON bool) error {
 	if s.Name == "" {
 		if !io.interactive() {
 			return usageErrorf("which name? (see rlp agent scaffold --help)")
@@ -57,7 +58,7 @@ func agentScaffold(ctx context.Context, io *IO, s *scaffold, withOpening bool) e
 	if err := s.write(); err != nil {
 		return err
 	}
-	return s.sayNext(io)
+	return s.sayNext(io, asJSON)
 }
 
 // agentNameForm is the form of an agent's name (spec/03).
@@ -82,9 +83,16 @@ func (s *scaffold) check() error {
 	return nil
 }
 
-func (s *scaffold) sayNext(io *IO) error {
-	fmt.Fprintf(io.Stdout, "%s\n", s.Dir)
-	if s.Opening != "" {
+// sayNext prints what was written and, for a person, how to go on.
+func (s *scaffold) sayNext(io *IO, asJSON bool) error {
+	wrote := struct {
+		Dir     string `json:"dir"`
+		Opening string `json:"opening,omitempty"`
+	}{s.Dir, s.Opening}
+	if err := io.printResult(asJSON, wrote, "%s", s.Dir); err != nil {
+		return err
+	}
+	if s.Opening != "" && !asJSON {
 		fmt.Fprintf(io.Stdout, "%s\n", s.Opening)
 	}
 	test := map[string]string{

@@ -2,7 +2,6 @@ package runloop
 
 import (
 	"errors"
-	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -16,18 +15,19 @@ func cmdAgentKeygen(io *IO) *cli.Command {
 	return &cli.Command{
 		Name: "keygen", Usage: "make a key to sign agents with", ArgsUsage: "FILE",
 		UsageText: `rlp agent keygen ~/.runloop/keys/me`,
+		Flags:     []cli.Flag{jsonFlag()},
 		Description: `FILE gets the secret key and FILE.pub the public one, which is what others put
 behind rlp trust add.`,
 		Action: func(c *cli.Context) error {
 			if c.NArg() != 1 {
 				return usageErrorf("into which file? (see rlp agent keygen --help)")
 			}
-			return agentKeygen(io, c.Args().First())
+			return agentKeygen(io, c.Args().First(), c.Bool("json"))
 		},
 	}
 }
 
-func agentKeygen(io *IO, file string) error {
+func agentKeygen(io *IO, file string, asJSON bool) error {
 	key, err := wasm.NewSigningKey()
 	if err != nil {
 		return err
@@ -45,8 +45,11 @@ func agentKeygen(io *IO, file string) error {
 	if err := writeNew(file+".pub", []byte(string(key.Public())+"\n"), 0o644); err != nil {
 		return errors.Join(err, os.Remove(file))
 	}
-	_, err = fmt.Fprintln(io.Stdout, key.Public())
-	return err
+	made := struct {
+		File string `json:"file"`
+		Key  string `json:"key"` // the public one
+	}{file, string(key.Public())}
+	return io.printResult(asJSON, made, "%s", key.Public())
 }
 
 func cmdAgentSign(io *IO) *cli.Command {
@@ -55,7 +58,7 @@ func cmdAgentSign(io *IO) *cli.Command {
 		UsageText: `rlp agent sign ./greeter --key ~/.runloop/keys/me`,
 		Description: `The signature is over the manifest, and through its digests over every file that
 says what the agent does; digests that are missing or old are written first.`,
-		Flags: []cli.Flag{&cli.StringFlag{Name: "key", Usage: "the secret key in `FILE`"}},
+		Flags: []cli.Flag{&cli.StringFlag{Name: "key", Usage: "the secret key in `FILE`"}, jsonFlag()},
 		Action: func(c *cli.Context) error {
 			if c.NArg() != 1 {
 				return usageErrorf("which bundle? (see rlp agent sign --help)")
@@ -63,12 +66,12 @@ says what the agent does; digests that are missing or old are written first.`,
 			if c.String("key") == "" {
 				return usageErrorf("--key FILE is missing: with which key? (see rlp agent sign --help)")
 			}
-			return agentSign(io, c.Args().First(), c.String("key"))
+			return agentSign(io, c.Args().First(), c.String("key"), c.Bool("json"))
 		},
 	}
 }
 
-func agentSign(io *IO, dir, keyFile string) error {
+func agentSign(io *IO, dir, keyFile string, asJSON bool) error {
 	key, err := readKey(keyFile)
 	if err != nil {
 		return err
@@ -93,8 +96,9 @@ func agentSign(io *IO, dir, keyFile string) error {
 	if err != nil {
 		return err
 	}
-	_, err = fmt.Fprintf(io.Stdout, "%s %s signed by %s\n", b.Manifest.Name, b.Manifest.Version, b.Signer)
-	return err
+	m := b.Manifest
+	return io.printResult(asJSON, agentResult{m.Name, m.Version, b.Digest, string(b.Signer), false},
+		"%s %s signed by %s", m.Name, m.Version, b.Signer)
 }
 
 // readKey reads a secret key and refuses one that others can read, too.

@@ -84,7 +84,9 @@ func (t *tightening) run(ctx context.Context, io *IO, ref string) (err error) {
 		return err
 	}
 	res := &tightened{Agent: b.Manifest.Name}
+	done := io.busy("replaying under less and less")
 	res.Caps, err = t.prove(ctx, res)
+	done()
 	if err := errors.Join(err, t.store.Close()); err != nil {
 		return err
 	}

@@ -69,7 +69,9 @@ func ciCommand(ctx context.Context, io *IO, f *ciFlags) error {
 	}
 	started := time.Now()
 	c := &ciRun{replayer: r, dir: f.dir, openings: dirs}
+	done := io.busy(fmt.Sprintf("replaying %d runs", len(files)))
 	report := c.all(ctx, files, f.parallel)
+	done()
 	report.DurationMS = time.Since(started).Milliseconds()
 	if err := errors.Join(context.Cause(ctx), r.Close()); err != nil {
 		return err

@@ -9,23 +9,42 @@ import (
 
 func cmdConfig(io *IO) *cli.Command {
 	return &cli.Command{
-		Name: "config", Usage: "see where the configuration comes from",
-		UsageText: "rlp config path --all\nrlp config validate",
+		Name: "config", Usage: "see, check and begin the configuration",
+		UsageText: `rlp config show logging --origin
+rlp config path --all
+rlp config init`,
 		Subcommands: []*cli.Command{
-			{
-				Name: "path", Usage: "print the files that are read",
-				UsageText: "rlp config path\nrlp config path --all",
-				Flags: []cli.Flag{
-					jsonFlag(),
-					&cli.BoolFlag{Name: "all", Usage: "every layer, and every value with the layer it comes from"},
-				},
-				Action: func(c *cli.Context) error { return configPath(io, c.Bool("all"), c.Bool("json")) },
-			},
-			{
-				Name: "validate", Usage: "check all layers",
-				UsageText: "rlp config validate",
-				Action:    func(*cli.Context) error { return configValidate(io) },
-			},
+			cmdConfigShow(io), cmdConfigPath(io), cmdConfigValidate(io), cmdConfigInit(io),
+		},
+	}
+}
+
+func cmdConfigPath(io *IO) *cli.Command {
+	return &cli.Command{
+		Name: "path", Usage: "print the files that are read",
+		UsageText: `rlp config path
+rlp config path --all`,
+		Flags: []cli.Flag{
+			jsonFlag(),
+			&cli.BoolFlag{Name: "all", Usage: "every layer, and every value with the layer it comes from"},
+		},
+		Action: func(c *cli.Context) error { return configPath(io, c.Bool("all"), c.Bool("json")) },
+	}
+}
+
+func cmdConfigValidate(io *IO) *cli.Command {
+	return &cli.Command{
+		Name: "validate", Usage: "check all layers, or a file", ArgsUsage: "[FILE]",
+		UsageText: `rlp config validate
+rlp config validate new.yaml`,
+		Description: `With FILE it checks what would be if RUNLOOP_CONFIG named it. The exit code is 2 for
+what is not valid, 1 for warnings.`,
+		Flags: []cli.Flag{jsonFlag()},
+		Action: func(c *cli.Context) error {
+			if c.NArg() > 1 {
+				return usageErrorf("one file at a time (see rlp config validate --help)")
+			}
+			return configValidate(io, c.Args().First(), c.Bool("json"))
 		},
 	}
 }
@@ -91,19 +110,42 @@ func configPath(io *IO, all, asJSON bool) error {
 	fmt.Fprintln(io.Stdout)
 	values := &table{head: []string{"KEY", "VALUE", "LAYER"}}
 	for _, s := range l.settings() {
-		values.add(s.Key, fmt.Sprint(s.Value), s.Layer)
+		values.add(s.Key, s.text(), s.Layer)
 	}
 	return values.write(io.Stdout, io.isTerminal(io.Stdout))
 }
 
-func configValidate(io *IO) error {
-	l, err := io.config()
+// validated is what rlp config validate --json prints.
+type validated struct {
+	OK       bool     `json:"ok"`
+	Warnings []string `json:"warnings"`
+	Error    string   `json:"error,omitempty"`
+}
+
+func configValidate(io *IO, file string, asJSON bool) error {
+	src := io.configSource()
+	if file != "" {
+		src.environ = append([]string{"RUNLOOP_CONFIG=" + file}, src.environ...)
+	}
+	v := validated{Warnings: []string{}}
+	l, err := src.load()
+	if err != nil {
+		v.Error = err.Error()
+	} else if v.Warnings = append(v.Warnings, l.Warnings...); len(v.Warnings) > 0 {
+		err = exitErrorf(exitFailed, "warnings: %d", len(v.Warnings))
+	}
+	v.OK = err == nil
+	if asJSON {
+		if perr := printJSON(io.Stdout, v); perr != nil || err == nil {
+			return perr
+		}
+		return &exitError{exitCode(err), errShown}
+	}
+	for _, w := range v.Warnings {
+		io.warnf("%s", w)
+	}
 	if err != nil {
 		return err
 	}
-	if n := len(l.Warnings); n > 0 {
-		return exitErrorf(exitFailed, "%d warnings", n)
-	}
-	_, err = fmt.Fprintln(io.Stdout, "ok")
-	return err
+	return io.printResult(false, nil, "ok")
 }

@@ -64,11 +64,11 @@ func kbImport(c *cli.Context, io *IO, store *pog.Store) error {
 }
 
 func importOne(ctx context.Context, io *IO, store *pog.Store, req pog.ImportRequest) (*pog.ImportReport, error) {
-	if io.isTerminal(io.Stderr) {
+	if io.showsProgress() {
 		req.Progress = func(r pog.ImportReport) {
-			fmt.Fprintf(io.Stderr, "\r\x1b[K%s: %d", printable(req.Path), r.Added+r.Unchanged+r.Skipped)
+			io.line.draw(io, fmt.Sprintf("%s: %d", printable(req.Path), r.Added+r.Unchanged+r.Skipped))
 		}
-		defer fmt.Fprint(io.Stderr, "\r\x1b[K")
+		defer io.line.clear(io)
 	}
 	report, err := store.Import(ctx, pog.User(), req)
 	if err != nil {

@@ -1,8 +1,9 @@
 package runloop
 
 import (
-	"encoding/json"
 	"fmt"
+	"maps"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -196,7 +197,9 @@ func kbVerifyCommand(io *IO) *cli.Command {
 					}
 					opts.Head = &head
 				}
+				done := io.busy("checking the ledger")
 				r, err := store.Verify(c.Context, opts)
+				done()
 				if err != nil {
 					return err
 				}
@@ -235,13 +238,28 @@ func kbStatsCommand(io *IO) *cli.Command {
 				if c.Bool("json") {
 					return printJSON(io.Stdout, s)
 				}
-				b, err := json.MarshalIndent(s, "", "  ")
-				if err != nil {
-					return err
-				}
-				_, err = fmt.Fprintf(io.Stdout, "%s\n", b)
-				return err
+				return showStats(io, s)
 			})
 		},
 	}
+}
+
+// showStats prints a row for each number.
+func showStats(io *IO, s *pog.Stats) error {
+	t := &table{head: []string{"OF", "NAME", "COUNT"}}
+	t.add("ledger", "events", strconv.FormatInt(s.Events, 10))
+	t.add("ledger", "head", s.Head.String())
+	t.add("views", "watermark", strconv.FormatInt(s.Watermark, 10))
+	for _, part := range []struct {
+		of     string
+		counts map[string]int64
+	}{{"events", s.Kinds}, {"rows", s.Rows}, {"bytes", s.Bytes}} {
+		for _, name := range slices.Sorted(maps.Keys(part.counts)) {
+			t.add(part.of, name, strconv.FormatInt(part.counts[name], 10))
+		}
+	}
+	if s.ViewError != "" {
+		io.warnf("the views could not be brought up to date: %s", s.ViewError)
+	}
+	return t.write(io.Stdout, io.isTerminal(io.Stdout))
 }

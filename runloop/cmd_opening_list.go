@@ -2,7 +2,6 @@ package runloop
 
 import (
 	"bytes"
-	"fmt"
 	"slices"
 	"strings"
 
@@ -51,18 +50,15 @@ func openingList(io *IO, dir string, asJSON bool) error {
 	if asJSON {
 		return printJSON(io.Stdout, list)
 	}
-	width := 0
-	for _, l := range list {
-		width = max(width, len(l.Name))
-	}
+	t := &table{head: []string{"OPENING", "ABOUT", "FILE"}}
 	for _, l := range list {
 		about := strings.Join(l.Goals, " ")
 		if l.Error != "" {
 			about = "cannot be read: " + l.Error
 		}
-		fmt.Fprintf(io.Stdout, "%-*s  %s  (%s)\n", width, printable(l.Name), printable(orText(about, "-")), printable(l.File))
+		t.add(l.Name, orText(about, "-"), l.File)
 	}
-	return nil
+	return t.write(io.Stdout, io.isTerminal(io.Stdout))
 }
 
 func listOpening(name string, dirs []string) listedOpening {

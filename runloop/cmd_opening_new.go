@@ -2,7 +2,6 @@ package runloop
 
 import (
 	"errors"
-	"fmt"
 	"slices"
 	"strings"
 
@@ -24,11 +23,12 @@ told. Without an AGENT it begins with one and lists the others.`,
 			&cli.StringFlag{Name: "output", Aliases: []string{"o"}, Usage: "write to `FILE`, - is stdout"},
 			&cli.BoolFlag{Name: "force", Usage: "write over a file that is there"},
 			&cli.StringFlag{Name: "agents-dir", Usage: "look for agents in `DIR` first"},
+			jsonFlag(),
 		},
 		Action: func(c *cli.Context) error {
 			return openingNew(io, &newFlags{
 				name: c.Args().First(), agents: c.Args().Tail(), form: opening.Syntax(c.String("form")),
-				out: c.String("output"), force: c.Bool("force"), agentsDir: c.String("agents-dir"),
+				out: c.String("output"), force: c.Bool("force"), agentsDir: c.String("agents-dir"), json: c.Bool("json"),
 			})
 		},
 	}
@@ -39,7 +39,7 @@ type newFlags struct {
 	agents         []string
 	form           opening.Syntax
 	out, agentsDir string
-	force          bool
+	force, json    bool
 }
 
 func openingNew(io *IO, f *newFlags) error {
@@ -65,8 +65,7 @@ func openingNew(io *IO, f *newFlags) error {
 	if err := io.writeOpening(file, text, f.force); err != nil || file == "-" {
 		return err
 	}
-	fmt.Fprintf(io.Stdout, "%s\n", printable(file))
-	return nil
+	return io.printResult(f.json, map[string]string{"file": file}, "%s", file)
 }
 
 // starterText is the file of a new opening.

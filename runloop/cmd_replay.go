@@ -83,12 +83,14 @@ func replayCommand(ctx context.Context, io *IO, f *replayFlags) error {
 	if err != nil {
 		return err
 	}
+	done := io.busy("replaying")
 	report, err := r.replay(ctx, run.trace, opening.ReplayOptions{
 		Until: f.until, Node: f.node, MaxParallel: cfg.Runtime.MaxParallel,
 		Changed: func(ref string) bool {
 			return f.changed || slices.ContainsFunc(overrides, func(o agentOverride) bool { return o.ref == ref })
 		},
 	})
+	done()
 	if err := errors.Join(err, r.Close()); err != nil {
 		return err
 	}

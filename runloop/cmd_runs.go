@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"slices"
 	"strings"
 	"time"
@@ -15,7 +16,7 @@ import (
 	"github.com/runloop-os/runloop/bus"
 )
 
-func cmdRuns(io *IO) *cli.Command {
+func cmdRuns(o *IO) *cli.Command {
 	return &cli.Command{
 		Name: "runs", Usage: "see and steer runs",
 		UsageText: `rlp runs list --state running
@@ -25,45 +26,45 @@ rlp runs cancel trace:0684fb4c-07ec-4457-b35d-6d643e2e8f3e`,
 		Subcommands: []*cli.Command{
 			{
 				Name: "list", Usage: "the latest runs",
-				UsageText: "rlp runs list --state running\nrlp runs list --limit 5 --json",
+				UsageText: "rlp runs list --state running\nrlp runs list --limit 5 --watch",
 				Flags: []cli.Flag{
 					jsonFlag(), ownLedgerFlag(),
 					&cli.StringFlag{Name: "state", Usage: "only runs that are `" + strings.Join(runStates, "|") + "`"},
 					&cli.IntFlag{Name: "limit", Aliases: []string{"n"}, Value: 20, Usage: "at most `N`"},
+					watchFlag(),
 				},
-				Action: func(c *cli.Context) error {
-					return runsList(c, io, c.String("state"), c.Int("limit"))
-				},
+				Action: o.runsList,
 			},
 			{
 				Name: "show", Usage: "the nodes of a run", ArgsUsage: "TRACE", Flags: []cli.Flag{jsonFlag(), ownLedgerFlag()},
 				UsageText: "rlp runs show 0684\nrlp runs show 0684 --json",
-				Action: withTrace(io, func(c *cli.Context, id uuid.UUID) error {
-					return runsShow(c, io, id)
+				Action: withTrace(o, func(c *cli.Context, id uuid.UUID) error {
+					return runsShow(c, o, id)
 				}),
 			},
 			{
 				Name: "follow", Usage: "watch a run of the daemon until it ends", ArgsUsage: "TRACE",
 				UsageText: "rlp runs follow 0684\nrlp runs follow 0684 --json",
 				Flags:     []cli.Flag{jsonFlag()},
-				Action: withTrace(io, func(c *cli.Context, id uuid.UUID) error {
-					return runsFollow(c.Context, io, id, io.progress(c.Bool("json")))
+				Action: withTrace(o, func(c *cli.Context, id uuid.UUID) error {
+					return runsFollow(c.Context, o, id, o.progress(c.Bool("json")))
 				}),
 			},
 			{
 				Name: "cancel", Usage: "stop a run of the daemon", ArgsUsage: "TRACE",
 				UsageText: "rlp runs cancel 0684",
-				Action: withTrace(io, func(c *cli.Context, id uuid.UUID) error {
-					_, err := steerRun(c.Context, io, id, &ctrlRequest{Op: "run.cancel"})
+				Action: withTrace(o, func(c *cli.Context, id uuid.UUID) error {
+					_, err := steerRun(c.Context, o, id, &ctrlRequest{Op: "run.cancel"})
 					return err
 				}),
 			},
-			cmdRunsPause(io),
-			cmdRunsResume(io),
-			cmdRunsStep(io),
-			cmdRunsFork(io),
-			cmdRunsExport(io),
-			cmdRunsVerify(io),
+			cmdRunsWait(o),
+			cmdRunsPause(o),
+			cmdRunsResume(o),
+			cmdRunsStep(o),
+			cmdRunsFork(o),
+			cmdRunsExport(o),
+			cmdRunsVerify(o),
 		},
 	}
 }
@@ -90,28 +91,35 @@ func withTrace(io *IO, f func(c *cli.Context, id uuid.UUID) error) cli.ActionFun
 var runStates = []string{"running", "paused", "ok", "error", "cancelled", "timeout"}
 
 // runsList shows the latest runs, of all processes that have the ledger.
-func runsList(c *cli.Context, io *IO, state string, n int) error {
+func (o *IO) runsList(c *cli.Context) error {
+	state := c.String("state")
 	if state != "" && !slices.Contains(runStates, state) {
 		return usageErrorf("--state %q%s: one of %s", state, didYouMean(state, runStates), strings.Join(runStates, ", "))
 	}
-	return io.withRuns(c.Context, c.Bool("local"), func(from runsReader) error {
-		runs, err := from.list(c.Context, state, n)
-		if err != nil {
-			return err
-		}
-		if c.Bool("json") {
-			return printJSON(io.Stdout, runs)
-		}
-		t := &table{head: []string{"TRACE", "OPENING", "STATE", "STARTED", "TOOK", "WHY"}}
-		for _, r := range runs {
-			took := ""
-			if r.FinishedMS > 0 {
-				took = (time.Duration(r.FinishedMS-r.StartedMS) * time.Millisecond).String()
+	return o.withRuns(c.Context, c.Bool("local"), func(from runsReader) error {
+		return o.shown(c.Context, c.Bool("watch"), func(ctx context.Context, w io.Writer) error {
+			runs, err := from.list(ctx, state, c.Int("limit"))
+			switch {
+			case err != nil:
+				return err
+			case c.Bool("json"):
+				return printJSON(w, runs)
 			}
-			t.add(r.TraceID, r.OpeningName, r.State, time.UnixMilli(r.StartedMS).Format("2006-01-02 15:04:05"), took, r.Error)
-		}
-		return t.write(io.Stdout, io.isTerminal(io.Stdout))
+			return runsTable(runs).write(w, o.isTerminal(o.Stdout))
+		})
 	})
+}
+
+func runsTable(runs []listedRun) *table {
+	t := &table{head: []string{"TRACE", "OPENING", "STATE", "STARTED", "TOOK", "WHY"}}
+	for _, r := range runs {
+		took := ""
+		if r.FinishedMS > 0 {
+			took = (time.Duration(r.FinishedMS-r.StartedMS) * time.Millisecond).String()
+		}
+		t.add(r.TraceID, r.OpeningName, r.State, time.UnixMilli(r.StartedMS).Format("2006-01-02 15:04:05"), took, r.Error)
+	}
+	return t
 }
 
 // reason is an error of the knowledge base in words.

@@ -2,7 +2,6 @@ package runloop
 
 import (
 	"context"
-	"fmt"
 
 	"github.com/google/uuid"
 	"github.com/urfave/cli/v2"
@@ -42,14 +41,14 @@ func cmdRunsStep(io *IO) *cli.Command {
 	return &cli.Command{
 		Name: "step", Usage: "run the next node of a paused run", ArgsUsage: "TRACE",
 		UsageText:   `rlp runs pause TRACE && rlp runs step TRACE`,
+		Flags:       []cli.Flag{jsonFlag()},
 		Description: `It starts the node that is next in the order of the file, and prints its id.`,
 		Action: withTrace(io, func(c *cli.Context, id uuid.UUID) error {
 			a, err := steerRun(c.Context, io, id, &ctrlRequest{Op: "run.step"})
 			if err != nil {
 				return err
 			}
-			_, err = fmt.Fprintln(io.Stdout, printable(a.Node))
-			return err
+			return io.printResult(c.Bool("json"), map[string]string{"node": a.Node}, "%s", a.Node)
 		}),
 	}
 }

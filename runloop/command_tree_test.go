@@ -165,3 +165,36 @@ func TestErrorChain(t *testing.T) {
 		t.Errorf("%s", got)
 	}
 }
+
+// noJSON are the commands that print nothing, or always print one form, and why.
+var noJSON = map[string]string{
+	"rlp runs cancel":     "prints nothing",
+	"rlp runs pause":      "prints nothing",
+	"rlp runs resume":     "prints nothing",
+	"rlp agent remove":    "prints nothing",
+	"rlp agent grant":     "prints nothing",
+	"rlp trust add":       "prints nothing",
+	"rlp trust revoke":    "prints nothing",
+	"rlp agent send":      "prints the reply, which is JSON",
+	"rlp opening ir":      "prints JSON",
+	"rlp opening convert": "prints an opening",
+	"rlp opening graph":   "prints a picture; rlp opening ir is its JSON",
+	"rlp shell init":      "prints a script",
+	"rlp completion":      "prints a script",
+	"rlp help":            "prints help",
+	"runloopd":            "is a daemon",
+	"runloop wasi":        "prints what its program prints",
+}
+
+func TestHouseResultsAsJSON(t *testing.T) {
+	eachDoc(func(d *commandDoc) {
+		has := slices.ContainsFunc(d.flags, func(f flagDoc) bool { return f.names[0] == "json" })
+		switch excuse := noJSON[d.path]; {
+		case len(d.subs) > 0:
+		case !has && excuse == "":
+			t.Errorf("%s prints a result and has no --json", d.path)
+		case has && excuse != "":
+			t.Errorf("%s has --json and needs no excuse", d.path)
+		}
+	})
+}

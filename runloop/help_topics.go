@@ -51,6 +51,7 @@ var environmentRows = [][2]string{
 	{"RUNLOOP_CONFIG", "a file of configuration in place of the system's and the user's"},
 	{"RUNLOOP__SECTION__KEY", "one key of the configuration, such as RUNLOOP__LOGGING__LEVEL=debug"},
 	{"RLP_PROGRESS", "as --progress"},
+	{"RLP_DEBUG", "set: a mistake in the program itself shows where it is"},
 	{"NO_COLOR", "no colours, unless --color says otherwise"},
 	{"FORCE_COLOR, CLICOLOR_FORCE", "colours without a terminal, unless 0; NO_COLOR and --color go before"},
 	{"TERM", "dumb: no colours, nothing that redraws itself, no questions"},

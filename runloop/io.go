@@ -27,6 +27,7 @@ type IO struct {
 	Warn func(text string)
 
 	common commonFlags // of the command line
+	line   busyLine    // at the end of Stderr
 	typed  typedLines  // answers to questions
 }
 
@@ -101,5 +102,6 @@ func (o *IO) warnf(format string, args ...any) {
 		o.Warn(line)
 		return
 	}
+	o.line.clear(o)
 	fmt.Fprintf(o.Stderr, "runloop: %s\n", line)
 }

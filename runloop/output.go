@@ -21,6 +21,15 @@ func printJSON(w io.Writer, v any) error {
 	return err
 }
 
+// printResult prints what a command did: v with --json, else a line.
+func (o *IO) printResult(asJSON bool, v any, format string, args ...any) error {
+	if asJSON {
+		return printJSON(o.Stdout, v)
+	}
+	_, err := fmt.Fprintln(o.Stdout, printable(fmt.Sprintf(format, args...)))
+	return err
+}
+
 // safeJSON escapes what JSON allows in a string but a terminal must not get:
 // control characters beyond ASCII, and those that hide or reorder text. The
 // value stays the same.

@@ -14,6 +14,7 @@ import (
 // Ways to show a run, for --progress and RLP_PROGRESS.
 const (
 	progressAuto  = "auto"  // live on a terminal, NDJSON elsewhere
+	progressTTY   = "tty"   // live on a terminal, even where CI is set
 	progressText  = "text"  // live on a terminal, plain lines elsewhere
 	progressPlain = "plain" // a line for each node that has ended, then the outputs
 	progressJSON  = "json"  // NDJSON: each event when it happens
@@ -42,9 +43,9 @@ func (o *IO) progress(asJSON bool) string {
 func (o *IO) newRunView(progress string) (*runView, error) {
 	v := &runView{io: o, mode: progress}
 	switch progress {
-	case progressAuto, progressText:
+	case progressAuto, progressText, progressTTY:
 		switch {
-		case o.live():
+		case o.live() || progress == progressTTY && o.isTerminal(o.Stdout):
 			v.inline = tui.NewInline(o.Stdout, o.style)
 		case progress == progressAuto:
 			v.mode = progressJSON
@@ -53,7 +54,7 @@ func (o *IO) newRunView(progress string) (*runView, error) {
 		}
 	case progressPlain, progressJSON, progressNone:
 	default:
-		return nil, usageErrorf("--progress %q: auto, text, plain, json or none", progress)
+		return nil, usageErrorf("--progress %q: auto, tty, text, plain, json or none", progress)
 	}
 	return v, nil
 }

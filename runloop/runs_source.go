@@ -41,6 +41,7 @@ type runsReader interface {
 	list(ctx context.Context, state string, n int) ([]listedRun, error)
 	// nodes fails when there is no such run, or nothing of it began yet.
 	nodes(ctx context.Context, id uuid.UUID) ([]shownNode, error)
+	state(ctx context.Context, id uuid.UUID) (string, error)
 }
 
 // ownLedgerFlag has a command read the user's own ledger, whatever daemon there is.
@@ -135,4 +136,26 @@ func (r daemonRuns) nodes(ctx context.Context, id uuid.UUID) ([]shownNode, error
 		return nil, exitErrorf(exitFailed, "the daemon at %s does not tell of trace:%s", r.conn.path, id)
 	}
 	return append([]shownNode{}, a.Run.Nodes...), nil
+}
+
+func (r ownRuns) state(ctx context.Context, id uuid.UUID) (string, error) {
+	run, err := readRun(ctx, r.store, id)
+	switch {
+	case err != nil:
+		return "", err
+	case run == nil:
+		return "", exitErrorf(exitNotFound, "no run trace:%s in the knowledge base", id)
+	}
+	return run.State, nil
+}
+
+func (r daemonRuns) state(ctx context.Context, id uuid.UUID) (string, error) {
+	a, err := r.conn.ask(ctx, &ctrlRequest{Op: "run.get", TraceID: "trace:" + id.String()})
+	switch {
+	case err != nil:
+		return "", err
+	case a.Run == nil:
+		return "", exitErrorf(exitFailed, "the daemon at %s does not tell of trace:%s", r.conn.path, id)
+	}
+	return a.Run.Status, nil
 }
