@@ -96,6 +96,7 @@ func (d *daemon) reload() {
 		return
 	}
 	d.session.live.Store(cfg)
+	d.session.host.ApplyPolicy()
 	d.log.Info("reloaded", "level", cfg.Logging.Level,
 		"confirm_external_actions", cfg.Security.ConfirmExternalActions, "max_parallel", cfg.Runtime.MaxParallel)
 	if keys := needRestart(d.cfg, cfg); len(keys) > 0 {

@@ -40,6 +40,9 @@ type HostConfig struct {
 	// Memory is what all guests together may need at worst, in bytes: those
 	// that do not fit wait. 0 means three quarters of the machine's.
 	Memory int64
+	// PolicyEvery is how often the policy is held against what runs; 0 means
+	// each second.
+	PolicyEvery time.Duration
 	// Warn is told of what no run can be told. Nil ignores it.
 	Warn func(error)
 }
@@ -57,11 +60,12 @@ type Host struct {
 	breaker   *breaker
 	counters  counters
 
-	mu       sync.Mutex
-	running  map[attemptID]context.CancelCauseFunc
-	early    map[attemptID]time.Time // cancels that came before their request
-	attempts map[string]uint64       // by status
-	calls    uint64
+	mu        sync.Mutex
+	running   map[attemptID]*liveAttempt
+	early     map[attemptID]time.Time // cancels that came before their request
+	attempts  map[string]uint64       // by status
+	calls     uint64
+	policyErr string // why the policy could not be read last
 }
 
 // HostStats are the counts of a host since it was made, and what is now.
@@ -100,6 +104,9 @@ func NewHost(cfg HostConfig) (*Host, error) {
 	if cfg.MaxAttempts <= 0 {
 		cfg.MaxAttempts = defaultSlots
 	}
+	if cfg.PolicyEvery <= 0 {
+		cfg.PolicyEvery = policyEvery
+	}
 	if cfg.Services.Now == nil {
 		cfg.Services.Now = time.Now
 	}
@@ -109,7 +116,7 @@ func NewHost(cfg HostConfig) (*Host, error) {
 	cfg.Services.checkReplays = cfg.ReplayCaps != nil
 	h := &Host{
 		cfg: cfg, slots: make(chan struct{}, cfg.MaxAttempts), budget: newMemoryBudget(cfg.Memory),
-		running: map[attemptID]context.CancelCauseFunc{}, early: map[attemptID]time.Time{},
+		running: map[attemptID]*liveAttempt{}, early: map[attemptID]time.Time{},
 		attempts: map[string]uint64{}, breaker: newBreaker(cfg.Breaker, cfg.Quarantine),
 	}
 	h.residents = newResidents(h, cfg.Residents)
@@ -133,6 +140,7 @@ func (h *Host) Serve(ctx context.Context) error {
 	defer guests.Wait()
 	defer h.residents.close()
 	guests.Go(func() { h.serveCancels(ctx) })
+	guests.Go(func() { h.watchPolicy(ctx) })
 	for {
 		msg, err := h.requests.Recv(ctx)
 		if err != nil {
@@ -184,8 +192,8 @@ func (h *Host) serveCancels(ctx context.Context) {
 func (h *Host) cancel(id attemptID) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if stop := h.running[id]; stop != nil {
-		stop(context.Canceled)
+	if l := h.running[id]; l != nil {
+		l.stop(context.Canceled)
 		return
 	}
 	for old, at := range h.early {
@@ -205,7 +213,7 @@ func (h *Host) begin(ctx context.Context, id attemptID) (context.Context, func()
 		delete(h.early, id)
 		stop(context.Canceled)
 	}
-	h.running[id] = stop
+	h.running[id] = &liveAttempt{stop: stop}
 	return ctx, func() {
 		h.mu.Lock()
 		delete(h.running, id)
@@ -266,6 +274,7 @@ func (h *Host) perform(ctx context.Context, req *rmp.AgentRequest, logs func(rmp
 		return failed(res, err)
 	}
 	a.emit = logs
+	h.stands(attemptID{req.TraceID, req.Node, req.Attempt}, a)
 	defer a.mask(res)
 	if a.stays() {
 		return h.performResident(ctx, a, place, res)

@@ -62,9 +62,11 @@ func (h *Host) performResident(ctx context.Context, a *attempt, place placement,
 }
 
 // judge counts how an attempt ended, and puts an agent that crashes again and
-// again into quarantine. Residents are judged where they are kept.
+// again into quarantine. Residents are judged where they are kept. The tape is not
+// to be looked at here: a resident may still be at work on an attempt that nobody
+// waits for any more, and writes it.
 func (h *Host) judge(a *attempt, res *rmp.AgentResponse) {
-	if a.tape.replay {
+	if a.req.Mode == rmp.ModeReplay {
 		return
 	}
 	count, ref, digest := a.door.count, a.req.Ref, a.bundle.Digest

@@ -50,6 +50,7 @@ type resident struct {
 	count *agentCounters
 	stop  chan struct{} // closed when it is to end
 	asked sync.Once     // to end
+	cut   chan struct{} // closed when it may not go on; revoked is why
 	first chan struct{} // closed when it is ready, or will not be
 	// firstErr is why it was not ready the first time; set before first is
 	// closed. By the time somebody looks, the next try may have begun.
@@ -57,12 +58,14 @@ type resident struct {
 	begun    sync.Once
 	done     chan struct{} // closed when it has ended for good
 
-	mu     sync.Mutex
-	state  string
-	since  time.Time
-	err    error // why it is not running, or did not start
-	bundle *Bundle
-	stay   *stay
+	mu      sync.Mutex
+	state   string
+	since   time.Time
+	err     error // why it is not running, or did not start
+	bundle  *Bundle
+	caps    *Caps
+	stay    *stay
+	revoked *Error
 
 	memory atomic.Pointer[guestMemory] // of the instance, if it is in this process
 	pid    atomic.Int64                // where it is; 0 for nowhere
@@ -93,7 +96,8 @@ func (r *resident) supervise(ctx context.Context) {
 		}
 		r.count.restarts.Add(1)
 		if !r.pause(wait.wait()) {
-			r.settle(nil)
+			_, why := r.judge(false, nil)
+			r.settle(why)
 			return
 		}
 	}
@@ -105,15 +109,20 @@ func (r *resident) killAfterGrace(kill context.CancelCauseFunc) (giveUp func()) 
 	over := make(chan struct{})
 	var waiting sync.WaitGroup
 	waiting.Go(func() {
-		select {
-		case <-r.stop:
-		case <-over:
-			return
-		}
-		select {
-		case <-time.After(r.cfg.StopGrace):
-			kill(context.Canceled)
-		case <-over:
+		var late <-chan time.Time
+		for stop := r.stop; ; {
+			select {
+			case <-stop:
+				late, stop = time.After(r.cfg.StopGrace), nil
+			case <-late:
+				kill(context.Canceled)
+				return
+			case <-r.cut: // it gets no grace
+				kill(r.why())
+				return
+			case <-over:
+				return
+			}
 		}
 	})
 	return func() {
@@ -126,6 +135,8 @@ func (r *resident) killAfterGrace(kill context.CancelCauseFunc) (giveUp func()) 
 func (r *resident) pause(d time.Duration) bool {
 	select {
 	case <-r.stop:
+		return false
+	case <-r.cut:
 		return false
 	case <-time.After(d):
 		return true
@@ -150,7 +161,7 @@ func (r *resident) live(ctx context.Context) (ready bool, err error) {
 	s.stop, s.onReady = r.stop, r.ready
 	s.join(a, func(l rmp.AgentLog) { r.host.agentLog(ctx, r.ref, l) })
 	a.onMemory = func(m *guestMemory) { r.memory.Store(m) }
-	r.begin(a.bundle, s)
+	r.begin(a, s)
 	a.onPlace = func(pid int) { r.pid.Store(int64(pid)) }
 	end, err := a.run(ctx, place)
 	r.memory.Store(nil)
@@ -179,6 +190,8 @@ func (e *permanentError) Unwrap() error { return e.error }
 func (r *resident) judge(ready bool, err error) (final bool, why error) {
 	var permanent *permanentError
 	switch {
+	case r.why() != nil:
+		return true, r.why()
 	case r.stopAsked():
 		return true, nil
 	case errors.As(err, &permanent):
@@ -244,11 +257,43 @@ func (r *resident) came(err error) {
 	})
 }
 
-func (r *resident) begin(b *Bundle, s *stay) {
+func (r *resident) begin(a *attempt, s *stay) {
 	r.set(StateStarting, nil)
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.bundle, r.stay = b, s
+	r.bundle, r.caps, r.stay = a.bundle, a.caps, s
+}
+
+// footing is what it was allowed when it began, or nil.
+func (r *resident) footing() *footing {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.bundle == nil || r.over() {
+		return nil
+	}
+	return &footing{r.bundle, r.caps}
+}
+
+// revoke ends it at once and for good. It reports whether that is news.
+func (r *resident) revoke(why *Error) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.revoked != nil {
+		return false
+	}
+	r.revoked = why
+	close(r.cut)
+	return true
+}
+
+// why is why it may not go on, or nil.
+func (r *resident) why() error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.revoked == nil {
+		return nil
+	}
+	return r.revoked
 }
 
 func (r *resident) set(state string, err error) {

@@ -138,10 +138,11 @@ func endingOf(ctx context.Context, status uint32, err error) ending {
 }
 
 // inTime reports whether a guest that returned although its context had ended
-// was just quicker: true for a deadline or a cancel, false for what it did.
+// was just quicker: true for a deadline or a cancel, false for what it did, and
+// for what it may not do any more.
 func inTime(ctx context.Context) bool {
 	cause := context.Cause(ctx)
-	for _, own := range []error{errOutputLimit, errOutputGone, errDiverged, errParked} {
+	for _, own := range []error{errOutputLimit, errOutputGone, errDiverged, errParked, &Error{Code: CodeRevoked}} {
 		if errors.Is(cause, own) {
 			return false
 		}
@@ -162,9 +163,12 @@ func exitError(status uint32) error {
 
 // killedBy is why the host stopped the guest, or nil if it did not.
 func killedBy(ctx context.Context) error {
+	var revoked *Error
 	switch cause := context.Cause(ctx); {
 	case cause == nil:
 		return nil
+	case errors.As(cause, &revoked) && revoked.Code == CodeRevoked:
+		return revoked
 	case errors.Is(cause, errDeadline), errors.Is(cause, context.DeadlineExceeded):
 		return &Error{Code: CodeDeadline, Message: "stopped at its deadline", Retryable: true}
 	case errors.Is(cause, errParked):

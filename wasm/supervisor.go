@@ -88,7 +88,7 @@ func (rs *residents) find(ref string, b *Bundle) (r, old *resident, err error) {
 		return nil, nil, errorf(CodeStopped, "the host ends")
 	}
 	if r := rs.of[ref]; r != nil && !r.over() {
-		if d := r.digest(); r.stopAsked() || d != "" && d != b.Digest {
+		if d := r.digest(); r.stopAsked() || r.why() != nil || d != "" && d != b.Digest {
 			return nil, r, nil
 		}
 		return r, nil, nil
@@ -118,7 +118,7 @@ func (rs *residents) start(ref string) (*resident, error) {
 	}
 	r := &resident{
 		host: rs.host, cfg: rs.cfg, ref: ref, box: box, count: count,
-		stop: make(chan struct{}), first: make(chan struct{}), done: make(chan struct{}),
+		stop: make(chan struct{}), cut: make(chan struct{}), first: make(chan struct{}), done: make(chan struct{}),
 		state: StateStarting, since: time.Now(),
 	}
 	rs.of[ref] = r
