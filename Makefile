@@ -12,6 +12,11 @@ LDFLAGS := -s -w -X github.com/runloop-os/runloop/runloop.version=$(VERSION) \
 export CGO_ENABLED := 1
 
 APPLETS := runloopd rlp agtop
+MANUAL  := 1 5 8
+SHARE   := $(DESTDIR)$(PREFIX)/share
+BASHDIR := $(SHARE)/bash-completion/completions
+ZSHDIR  := $(SHARE)/zsh/site-functions
+FISHDIR := $(SHARE)/fish/vendor_completions.d
 GUEST   := $(wildcard agents/crew/*.go wasm/guest/*.go)
 BUNDLES := $(wildcard agents/bundles/*/*)
 
@@ -71,9 +76,10 @@ lint: agents
 fmt:
 	gofmt -w $$(git ls-files '*.go')
 
-## generate: make the generated code anew
-generate:
+## generate: make the generated code and the manual anew
+generate: agents
 	$(GO) generate ./...
+	$(GO) test -tags '$(TAGS)' -run TestGeneratedManPages ./runloop -update-man
 
 ## wasi-std: go's own tests of the standard library under runloop wasi, and under wazero
 wasi-std: all
@@ -84,15 +90,22 @@ bench: all
 	$(GO) -C testdata/bench build -o ../../bin/bench-table ./table
 	bin/bench-table
 
-## install: copy the binary and its names below PREFIX
+## install: copy the binary, its names, the manual and completions below PREFIX
 install: all
-	install -d $(DESTDIR)$(PREFIX)/bin
+	install -d $(DESTDIR)$(PREFIX)/bin $(MANUAL:%=$(SHARE)/man/man%) $(BASHDIR) $(ZSHDIR) $(FISHDIR)
 	install -m 755 bin/runloop $(DESTDIR)$(PREFIX)/bin/runloop
 	for a in $(APPLETS); do ln -sf runloop $(DESTDIR)$(PREFIX)/bin/$$a; done
+	for n in $(MANUAL); do install -m 644 packaging/man/*.$$n $(SHARE)/man/man$$n; done
+	install -m 644 runloop/completion/bash $(BASHDIR)/runloop
+	install -m 644 runloop/completion/fish $(FISHDIR)/runloop.fish
+	install -m 644 runloop/completion/zsh $(ZSHDIR)/_rlp
+	for a in $(APPLETS); do ln -sf runloop $(BASHDIR)/$$a; ln -sf runloop.fish $(FISHDIR)/$$a.fish; done
 
 ## uninstall: take them away again
 uninstall:
-	rm -f $(DESTDIR)$(PREFIX)/bin/runloop $(APPLETS:%=$(DESTDIR)$(PREFIX)/bin/%)
+	rm -f $(DESTDIR)$(PREFIX)/bin/runloop $(APPLETS:%=$(DESTDIR)$(PREFIX)/bin/%) $(ZSHDIR)/_rlp
+	rm -f $(foreach n,$(MANUAL),$(patsubst packaging/man/%,$(SHARE)/man/man$n/%,$(wildcard packaging/man/*.$n)))
+	rm -f $(foreach a,runloop $(APPLETS),$(BASHDIR)/$a $(FISHDIR)/$a.fish)
 
 ## clean: remove what was built
 clean:

@@ -39,4 +39,7 @@ require (
 	golang.org/x/tools v0.38.0 // indirect
 )
 
-tool github.com/tinylib/msgp
+tool (
+	github.com/cpuguy83/go-md2man/v2
+	github.com/tinylib/msgp
+)

@@ -94,3 +94,18 @@ func TestCompletionInFish(t *testing.T) {
 		}
 	}
 }
+
+// TestCompletionFromFiles: the scripts work as files where packages put them.
+func TestCompletionFromFiles(t *testing.T) {
+	p := newPane(t, paneOptions{
+		shell: router.Zsh, bare: true, real: true,
+		after: "mkdir -p ~/functions; rlp completion zsh >~/functions/_rlp\n" +
+			"fpath=(~/functions $fpath); autoload -U compinit; compinit -D",
+	})
+	for typed, want := range map[string]string{"rlp kb se\t": "rlp kb search", "agtop --inp\t": "agtop --input"} {
+		p.typed(typed)
+		p.until("Tab makes of "+typed+": "+want, func(string) bool { return strings.Contains(p.cursorLine(), want) })
+		p.typed("\x03")
+		p.prompt()
+	}
+}

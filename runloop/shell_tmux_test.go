@@ -79,7 +79,7 @@ func needPrograms(t testing.TB, names ...string) {
 	t.Helper()
 	for _, name := range names {
 		if _, err := exec.LookPath(name); err != nil {
-			t.Skipf("%s is not installed: apt-get install zsh bash tmux", name)
+			t.Skipf("%s is not installed: apt-get install zsh bash fish tmux mandoc", name)
 		}
 	}
 }
