@@ -1,5 +1,7 @@
 package router
 
+import "strings"
+
 // wordCount is what the words of a line are, quotes, flags and paths aside.
 // The command itself is not counted.
 type wordCount struct {
@@ -12,7 +14,14 @@ type wordCount struct {
 	// function and polite are weights. shared is that of function words that
 	// command lines use as well, such as from and all.
 	function, shared, polite float64
-	comma, accent            bool
+	// strange counts words that are in no list, of four letters and more;
+	// accents those with Latin letters beyond ASCII.
+	strange, accents int
+	// other counts words of languages other than English, the first aside, and
+	// foreign is the weight of those among them that are function words.
+	other   int
+	foreign float64
+	comma   bool
 }
 
 // count looks every word up once.
@@ -32,9 +41,21 @@ func (p *parsed) count() wordCount {
 			n.bare++
 			n.shape(t, i == len(p.tokens)-1)
 			n.meaning(t)
+			if i > 0 && english(t.core) == "" && foreign(t.core) != "" {
+				n.other++
+			}
 		}
 	}
+	n.incoherent()
 	return n
+}
+
+// incoherent halves what a single word of another language weighs among words
+// that are all English: "tool del entry".
+func (n *wordCount) incoherent() {
+	if n.other == 1 && n.foreign > 0 && n.strange+n.accents+n.alien == 0 {
+		n.function -= n.foreign / 2
+	}
 }
 
 // article reports whether a word of one letter stands before a longer word,
@@ -49,7 +70,9 @@ func (p *parsed) article(i int) bool {
 
 // shape counts what shows without a dictionary.
 func (n *wordCount) shape(t *token, last bool) {
-	n.accent = n.accent || t.accent
+	if t.accent {
+		n.accents++
+	}
 	if t.alien {
 		n.alien += 1 + int(t.dense)/4
 	}
@@ -73,12 +96,16 @@ func (n *wordCount) meaning(t *token) {
 			weight = weightDoubtful
 		}
 		n.function += weight
+		n.foreign += weight
 	}
 	if has(en, tagPolite) || has(other, tagPolite) {
 		n.polite += weightPolite
 	}
-	if en != "" || stem(t.core) != "" {
+	switch {
+	case en != "" || stem(t.core) != "":
 		n.common++
+	case other == "" && len(t.core) >= 4 && command(t.core) == "" && strings.IndexByte(t.core, '-') < 0:
+		n.strange++
 	}
 }
 
@@ -88,5 +115,5 @@ func (n *wordCount) total() float64 { return n.function + n.shared + n.polite }
 // prose reports whether more than one stray word says that this is a
 // sentence.
 func (n *wordCount) prose() bool {
-	return n.function+n.shared >= 2*weightFunction || n.polite > 0 || n.accent || n.alien > 0
+	return n.function+n.shared >= 2*weightFunction || n.polite > 0 || n.accents > 0 || n.alien > 0
 }

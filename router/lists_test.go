@@ -127,7 +127,7 @@ func TestWordLists(t *testing.T) {
 		min  int
 	}{
 		"english":     {wordList(englishText), "fcqpgvn", true, 2000},
-		"foreign":     {wordList(foreignText), "fqpgv", true, 1800},
+		"foreign":     {wordList(foreignText), "fqpgvn", true, 1800},
 		"commands":    {wordList(commandText), "bzkdtpf-", false, 1500},
 		"subcommands": {wordList(subcommandText), "", false, 60},
 	} {

@@ -32,9 +32,27 @@ func newLine(in *Input, line string) *parsed {
 	p := &parsed{in: in, line: line}
 	p.scanned = scan(line, p.buf[:])
 	p.resolve()
+	p.dropComment()
 	p.opaque = p.loopHeader()
 	p.words = p.count()
+	if !p.isCommand() && p.foreignAlone() {
+		p.words.function -= p.words.foreign // it is the name of a program
+	}
 	return p
+}
+
+// dropComment takes away what stands behind a "#" of its own after a command:
+// commands are pasted with remarks.
+func (p *parsed) dropComment() {
+	if !p.isCommand() {
+		return
+	}
+	for i := p.at + 1; i < len(p.tokens); i++ {
+		if p.tokens[i].text == "#" {
+			p.tokens = p.tokens[:i]
+			return
+		}
+	}
 }
 
 // resolve finds the head. It looks behind prefixes such as sudo or time as

@@ -83,6 +83,31 @@ func TestRules(t *testing.T) {
 		{Input{Line: "show me the way", FirstKind: KindFunction}, ToAgent, RuleScore},
 		{Input{Line: "deploy prod", FirstKind: KindAlias}, ToShell, RuleScore},
 		{Input{Line: "music", FirstIsDir: true}, ToShell, RuleOneWord},
+		{Input{Line: strings.Repeat("what is this ", MaxLine/12)}, ToShell, RuleTooLong},
+		{Input{Line: ", " + strings.Repeat("what is this ", MaxLine/12)}, ToAgent, RuleForced},
+
+		// Other languages.
+		{Input{Line: "sammuta keittiön valot"}, ToAgent, RuleScore},
+		{Input{Line: "padamkan lampu bilik tidur"}, ToAgent, RuleScore}, // hardly a word in a list
+		{Input{Line: "zadzwoń jutro"}, ToAgent, RuleScore},              // an accent in the first word
+		{Input{Line: "3 minuten eieruhr"}, ToAgent, RuleScore},          // no program is called 3
+		{Input{Line: "w kuchni jest ciemno"}, ToAgent, RuleScore},       // w(1) is a command
+		{Input{Line: "git を使う方法"}, ToAgent, RuleScore},
+		{Input{Line: "\"foo\"というファイルを探して"}, ToAgent, RuleScript},
+		{Input{Line: "`make` sürekli hata veriyor bugün"}, ToAgent, RuleScore},
+		{Input{Line: "`which python` script.py"}, ToShell, RuleSyntax},
+		{Input{Line: "Einfügen/Kopieren geht nicht mehr"}, ToAgent, RuleScore},
+		{Input{Line: "koji build all"}, ToShell, RuleScore}, // a word of another language among English ones
+		{Input{Line: "helmfile sync prod"}, ToShell, RuleScore},
+		{Input{Line: "frobnicate lights on"}, ToShell, RuleScore},
+		{Input{Line: "frobnicate the lights"}, ToAgent, RuleScore},
+
+		// What follows a lone # is a remark.
+		{Input{Line: "go env GOPATH # where is it, and why is that so"}, ToShell, RuleScore},
+		{Input{Line: "make the docs"}, ToAgent, RuleScore}, // the article
+		{Input{Line: "make all docs"}, ToShell, RuleScore},
+		{Input{Line: "diff old new"}, ToShell, RuleScore},
+		{Input{Line: "retry -n 3 deploy"}, ToShell, RuleScore},
 	} {
 		if c.in.Lookup == nil {
 			c.in.Lookup = lookup
@@ -113,6 +138,8 @@ func TestConfirm(t *testing.T) {
 		"sudo rm these logs please":          true,
 		"rm old backup folders":              true,
 		"kill the music":                     true,
+		"rm alte dateien vom letzten jahr":   true,
+		"rm fichiers temporaires":            false, // one word of another language may be a name
 		"rm -rf build":                       false,
 		"rm a.txt b.txt":                     false,
 		"mv old new":                         false,

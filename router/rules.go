@@ -2,6 +2,7 @@ package router
 
 import (
 	"strings"
+	"unicode"
 	"unicode/utf8"
 )
 
@@ -37,7 +38,10 @@ func (p *parsed) certainlyShell() (Route, Rule) {
 func (p *parsed) syntaxFirst() bool {
 	text := p.first().text
 	switch p.line[0] {
-	case '(', '<', '>', '$', '`':
+	case '`':
+		// "`make` fails since yesterday"
+		return p.words.bare < 3 && p.words.alien == 0
+	case '(', '<', '>', '$':
 		// "$HOME is full, what can I delete?"
 		return p.words.total() < 3 && p.words.alien == 0
 	case '{', '[', ':':
@@ -52,6 +56,9 @@ func (p *parsed) pathFirst(t *token) bool {
 	text := t.text
 	if t.end == ':' || t.end == ',' {
 		return false
+	}
+	if first, _ := utf8.DecodeRuneInString(text); unicode.IsUpper(first) && p.in.FirstKind == KindUnknown {
+		return false // Start/stop
 	}
 	for _, prefix := range [...]string{"./", "../", "~/", "/"} {
 		if strings.HasPrefix(text, prefix) {
@@ -158,6 +165,8 @@ func (p *parsed) oneWord() (Route, Rule) {
 	}
 	t := p.first()
 	switch {
+	case t.kind == kindQuoted && sentence(t.text):
+		return ToAgent, RuleScript
 	case p.known || t.kind != kindWord:
 		return ToShell, RuleOneWord
 	case t.alien && (t.dense > 0 || !strings.ContainsAny(t.core, "0123456789")):
@@ -168,6 +177,18 @@ func (p *parsed) oneWord() (Route, Rule) {
 		return ToAgent, RuleQuestion
 	}
 	return ToShell, RuleOneWord
+}
+
+// sentence reports whether a word with quotes in it is a sentence in a script
+// that puts no blanks between words.
+func sentence(text string) bool {
+	dense := 0
+	for _, r := range text {
+		if unspaced(r) {
+			dense++
+		}
+	}
+	return dense >= 6
 }
 
 // greeting reports whether a word is a whole message in some language.

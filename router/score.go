@@ -3,7 +3,7 @@ package router
 import "strings"
 
 // The weights. They were chosen on the tuning part of the corpus and on the
-// even lines of the public set that public_test.go names; the other parts
+// even lines of the public sets that docs/routing.md names; the other parts
 // only check. What matters is their order: a command that is no word of any
 // language (3) outweighs two function words and not three.
 const (
@@ -13,6 +13,7 @@ const (
 	weightSub      = 1.5
 	weightDir      = 0.5
 	weightName     = 1.0 // unknown, and spelt like a program
+	weightNameOnly = 0.5 // the same, before nothing but words
 	weightBlock    = 3.0
 	weightFlag     = 2.0
 	capFlags       = 4.0
@@ -23,28 +24,34 @@ const (
 	weightAssign   = 1.0
 	capAssigns     = 3.0
 
-	weightFunction = 1.0
-	weightDoubtful = 0.5 // a function word that is also something else
-	factorStrong   = 1.5 // for function words behind a name that is no word
-	factorShared   = 0.5 // the same for words that command lines use as well
-	weightPolite   = 2.0
-	weightQuestion = 1.5
-	weightAsks     = 2.0 // a final question mark
-	weightStop     = 0.5
-	weightComma    = 1.0
-	weightApostr   = 3.0
-	weightCapital  = 1.0
-	weightBare     = 1.0
-	weightCommon   = 0.5
-	capCommon      = 1.5
-	weightVerb     = 1.0
-	weightUnknown3 = 1.5 // an unknown first word before two others
-	weightUnknown4 = 2.0
-	weightNotFiles = 1.0
-	weightAccent   = 1.0
-	weightAlien    = 2.0
-	capAlien       = 4.0
-	leastProse     = 1.0 // less than this is no sentence
+	weightFunction    = 1.0
+	weightDoubtful    = 0.5 // a function word that is also something else
+	factorStrong      = 1.5 // for function words behind a name that is no word
+	factorShared      = 0.5 // the same for words that command lines use as well
+	weightPolite      = 2.0
+	weightQuestion    = 1.5
+	weightAsks        = 2.0 // a final question mark
+	weightStop        = 0.5
+	weightComma       = 1.0
+	weightApostr      = 3.0
+	weightCapital     = 1.0
+	weightBare        = 1.0
+	weightCommon      = 0.5
+	capCommon         = 1.5
+	weightVerb        = 1.0
+	weightUnknown3    = 1.5 // an unknown first word before two others
+	weightUnknown4    = 2.0
+	weightNotFiles    = 1.0
+	weightAccent      = 1.0
+	weightMoreAccents = 0.5
+	capAccents        = 2.0
+	weightStrange     = 1.5
+	weightNumber      = 1.0
+	weightArticle     = 1.0
+	weightParticle    = 2.0
+	weightAlien       = 2.0
+	capAlien          = 4.0
+	leastProse        = 1.0 // less than this is no sentence
 )
 
 // add notes one piece of evidence; nothing is noted of none.
@@ -134,8 +141,17 @@ func (p *parsed) wordEvidence() {
 	switch {
 	case n.alien > 0:
 		p.add("other script", min(weightAlien+float64(n.alien-1), capAlien), ToAgent)
-	case n.accent:
-		p.add("accents", weightAccent, ToAgent)
+	case n.accents > 0:
+		p.add("accents", min(weightAccent+float64(n.accents-1)*weightMoreAccents, capAccents), ToAgent)
+		if !p.isCommand() && p.first().accent && n.bare >= 2 {
+			p.add("accent in the first word", weightAccent, ToAgent)
+		}
+	}
+	if p.isCommand() && p.particle() {
+		p.add("particle", weightParticle, ToAgent)
+	}
+	if p.foreignWords() {
+		p.add("words of no list", weightStrange, ToAgent)
 	}
 }
 
@@ -183,7 +199,10 @@ func (p *parsed) firstWord() {
 			p.add("argument is a word", weightNotFiles, ToAgent)
 		}
 	}
-	if bare >= 3 && n.flags == 0 && (p.isCommand() || n.prose() || dictionary(t.core)) {
+	if p.isCommand() && p.plain && p.determined() {
+		p.add("article", weightArticle, ToAgent)
+	}
+	if bare >= 3 && n.flags == 0 && (p.isCommand() || n.prose() || dictionary(t.core) && !p.foreignAlone()) {
 		p.add("bare words", weightBare, ToAgent)
 	}
 	if !p.isCommand() {
@@ -195,16 +214,24 @@ func (p *parsed) firstWord() {
 // no dictionary, with no other sign of prose, is a program that is not
 // installed here.
 func (p *parsed) unknownFirst(t *token, tags string) {
-	if t.programName() {
-		p.add("unknown name", weightName, ToShell)
-		if !p.words.prose() {
+	if t.programName() || p.foreignAlone() {
+		weight := weightName
+		if p.phrase() {
+			weight = weightNameOnly
+		}
+		p.add("unknown name", weight, ToShell)
+		if !p.words.prose() && !p.foreignWords() {
 			return
 		}
 	}
-	if has(tags, tagVerb) {
+	if t.digits() && p.words.bare >= 2 {
+		p.add("number first", weightNumber, ToAgent)
+	}
+	if has(tags, tagVerb) && (p.words.bare > 1 || p.hasPath()) {
 		p.add("request", weightVerb, ToAgent)
 	}
 	switch n := p.words.bare; {
+	case p.words.flags > 0 && !p.words.prose() && !has(tags, tagVerb):
 	case n >= 4:
 		p.add("unknown command", weightUnknown4, ToAgent)
 	case n == 3:
@@ -221,6 +248,21 @@ func (t *token) programName() bool {
 	return 'a' <= t.text[0] && t.text[0] <= 'z' && strings.ContainsAny(t.text, "0123456789")
 }
 
+// hasPath reports whether a file is named after the first word.
+func (p *parsed) hasPath() bool {
+	for _, t := range p.rest() {
+		if t.kind == kindPath || t.kind == kindQuoted {
+			return true
+		}
+	}
+	return false
+}
+
+// digits reports whether a token is a plain number.
+func (t *token) digits() bool {
+	return t.kind == kindNumber && strings.Trim(t.text, "0123456789") == ""
+}
+
 // proseArgument reports whether the first of several arguments is an English
 // word.
 func (p *parsed) proseArgument() bool {
@@ -228,7 +270,7 @@ func (p *parsed) proseArgument() bool {
 		return false
 	}
 	t := &p.tokens[p.at+1]
-	return t.kind == kindWord && english(t.core) != ""
+	return t.kind == kindWord && len(t.core) > 1 && english(t.core) != ""
 }
 
 // harmful reports whether a line that starts with a destructive command reads
@@ -239,6 +281,8 @@ func (p *parsed) harmful(route Route) bool {
 	}
 	n := p.words
 	prose := n.function >= weightFunction || n.shared >= 2*weightFunction || n.polite > 0
-	// "rm old backup folders" has none of these, and only dictionary words.
-	return route == ToAgent || prose || n.flags == 0 && n.common >= 3 && n.common == n.bare
+	// "rm old backup folders" has none of these, and only dictionary words; "rm
+	// alte dateien" has words of another language.
+	words := n.common >= 3 && n.common == n.bare || n.other >= 2 && p.plainWords()
+	return route == ToAgent || prose || n.flags == 0 && words
 }

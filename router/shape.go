@@ -72,10 +72,10 @@ func (p *parsed) key() Key {
 func (p *parsed) public() bool {
 	t := p.first()
 	switch {
-	case command(t.text) != "" || t.kind == kindWord && dictionary(t.core):
+	case command(t.text) != "":
 		return true
 	case p.single():
-		return false
+		return plainWord(t) && dictionary(t.core)
 	case t.kind == kindPath:
 		return strings.IndexByte(t.text, '/') >= 0 && strings.IndexByte(t.text, '@') < 0
 	}

@@ -10,10 +10,11 @@ func (p *parsed) typo() bool {
 	if t.capital {
 		return p.capitalised(t.core)
 	}
-	if dictionary(t.core) || p.apostrophes > 0 {
+	// Languages have words for every slip of two or three letters.
+	if dictionary(t.core) && (len(t.core) > 3 || english(t.core) != "") || p.apostrophes > 0 {
 		return false
 	}
-	if n := p.words; n.total() > 0 || n.alien > 0 || n.accent {
+	if n := p.words; n.total() > 0 || n.alien > 0 || n.accents > 0 || n.other > 0 || p.foreignWords() {
 		return false
 	}
 	slips := 1
