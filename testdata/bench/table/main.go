@@ -27,13 +27,14 @@ func parts() []part {
 		{"go", benchmarkRows},
 		{"growth", growthRows},
 		{"start", startRows},
+		{"enter", enterRows},
 		{"process", processRows},
 		{"daemon", daemonRows},
 	}
 }
 
 func main() {
-	only := flag.String("only", "", "measure only these `PARTS`: bus,go,growth,start,process,daemon")
+	only := flag.String("only", "", "measure only these `PARTS`: bus,go,growth,start,enter,process,daemon")
 	out := flag.String("json", "bin/bench.json", "write the rows to `FILE`")
 	flag.Parse()
 	wanted := strings.FieldsFunc(*only, func(r rune) bool { return r == ',' })
