@@ -100,41 +100,42 @@ func (cfg *ListConfig) patterns(list string, in []string) ([]pattern, error) {
 }
 
 // denies returns the pattern of the denylist that a line matches, or "".
-func (l *Lists) denies(line string) string {
+func (l *Lists) denies(line *folded) string {
 	if l == nil {
 		return ""
 	}
-	return match(l.deny, line)
+	return line.match(l.deny)
 }
 
 // allows is denies for the allowlist.
-func (l *Lists) allows(line string) string {
+func (l *Lists) allows(line *folded) string {
 	if l == nil {
 		return ""
 	}
-	return match(l.allow, line)
+	return line.match(l.allow)
 }
 
 func (l *Lists) shellOff() bool { return l != nil && l.toAgents }
 
 func (l *Lists) knows(name string) bool { return l != nil && l.known[name] }
 
+// folded is a line that is put into lower case when first somebody asks, and
+// only once.
+type folded struct{ text, lower string }
+
+func (f *folded) contains(sub string) bool {
+	if f.lower == "" {
+		f.lower = lower(f.text)
+	}
+	return strings.Contains(f.lower, sub)
+}
+
 // match tries patterns in order and returns the first that fits, as it was
 // configured. Go's expressions take time linear in the line, so a hostile line
 // costs no more than its length.
-func match(patterns []pattern, line string) string {
-	lower := ""
+func (f *folded) match(patterns []pattern) string {
 	for _, p := range patterns {
-		if p.re != nil {
-			if p.re.MatchString(line) {
-				return p.text
-			}
-			continue
-		}
-		if lower == "" {
-			lower = strings.ToLower(line)
-		}
-		if strings.Contains(lower, p.sub) {
+		if p.re != nil && p.re.MatchString(f.text) || p.re == nil && f.contains(p.sub) {
 			return p.text
 		}
 	}

@@ -128,7 +128,8 @@ func Classify(in Input) Decision {
 	if line == "" {
 		return d
 	}
-	if d.Pattern = in.Lists.denies(line); d.Pattern != "" {
+	fold := &folded{text: line}
+	if d.Pattern = in.Lists.denies(fold); d.Pattern != "" {
 		d.Rule, d.Blocked = RuleDeny, true
 		return d
 	}
@@ -139,7 +140,7 @@ func Classify(in Input) Decision {
 		d.Rule = RuleTooLong
 		return d
 	}
-	if d.Pattern = in.Lists.allows(line); d.Pattern != "" {
+	if d.Pattern = in.Lists.allows(fold); d.Pattern != "" {
 		d.Rule = RuleAllow
 		return d
 	}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"os"
@@ -34,12 +35,18 @@ func startRows() ([]row, error) {
 	}
 	defer configured.remove()
 	line := []string{"route", "git status --short"}
+	mebibyte := bytes.Repeat([]byte("word "), 1<<20/5)
 	figures, err := inTurns(starts, []func() *exec.Cmd{
 		func() *exec.Cmd { return exec.Command(exit) },
 		func() *exec.Cmd { return h.command("rlp", line...) },
 		func() *exec.Cmd { return configured.command("rlp", line...) },
 		func() *exec.Cmd { return h.command("rlp", "version") },
 		func() *exec.Cmd { return h.command("rlp", "--help") },
+		func() *exec.Cmd {
+			cmd := h.command("rlp", "route", "--stdin")
+			cmd.Stdin = bytes.NewReader(mebibyte)
+			return cmd
+		},
 	})
 	if err != nil {
 		return nil, err
@@ -52,6 +59,7 @@ func startRows() ([]row, error) {
 		noted("rlp route, a process, p99; "+against, "ms", quantile(route, 0.99), quantile(reference, 0.99)),
 		ratioAtMost("rlp route with a configuration file, p50; "+against, "ms", withConfig, reference, 2.5),
 		noted("rlp route with a configuration file, p99; "+against, "ms", quantile(withConfig, 0.99), quantile(reference, 0.99)),
+		atMost("rlp route, a line of 1 MiB on stdin, p99", "ms", quantile(figures[5], 0.99), 50),
 		noted("rlp version, p50; "+against, "ms", median(figures[3]), median(reference)),
 		noted("rlp --help, p50; "+against, "ms", median(figures[4]), median(reference)),
 	}, nil
@@ -80,14 +88,14 @@ func newConfiguredHome() (*home, error) {
 }
 
 // inTurns runs programs n times each, one after the other, and returns the wall
-// times in ms. A decision for the shell ends with 10.
+// times in ms. A decision ends with 10 or 11.
 func inTurns(n int, programs []func() *exec.Cmd) ([][]float64, error) {
 	out := make([][]float64, len(programs))
 	for range n {
 		for i, program := range programs {
 			cmd := program()
 			ms, err := milliseconds(cmd.Run)
-			if code := cmd.ProcessState.ExitCode(); code != 0 && code != 10 {
+			if code := cmd.ProcessState.ExitCode(); code != 0 && code != 10 && code != 11 {
 				return nil, fmt.Errorf("%v: %w", cmd.Args, err)
 			}
 			out[i] = append(out[i], ms)
