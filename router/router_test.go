@@ -97,6 +97,9 @@ func TestRules(t *testing.T) {
 		{Input{Line: "`make` sürekli hata veriyor bugün"}, ToAgent, RuleScore},
 		{Input{Line: "`which python` script.py"}, ToShell, RuleSyntax},
 		{Input{Line: "Einfügen/Kopieren geht nicht mehr"}, ToAgent, RuleScore},
+		{Input{Line: "zet koffie"}, ToAgent, RuleScore}, // no slip of set: a verb
+		{Input{Line: "gi tpush"}, ToShell, RuleTypo},
+		{Input{Line: "ufw allow from any to any port 22"}, ToShell, RuleScore},
 		{Input{Line: "koji build all"}, ToShell, RuleScore}, // a word of another language among English ones
 		{Input{Line: "helmfile sync prod"}, ToShell, RuleScore},
 		{Input{Line: "frobnicate lights on"}, ToShell, RuleScore},

@@ -10,8 +10,7 @@ func (p *parsed) typo() bool {
 	if t.capital {
 		return p.capitalised(t.core)
 	}
-	// Languages have words for every slip of two or three letters.
-	if dictionary(t.core) && (len(t.core) > 3 || english(t.core) != "") || p.apostrophes > 0 {
+	if p.apostrophes > 0 || p.wordFirst() {
 		return false
 	}
 	if n := p.words; n.total() > 0 || n.alien > 0 || n.accents > 0 || n.other > 0 || p.foreignWords() {
@@ -27,6 +26,19 @@ func (p *parsed) typo() bool {
 		return !found
 	})
 	return found
+}
+
+// wordFirst reports whether the first word is meant as it stands. Languages have
+// words for every slip of two or three letters, so of such only verbs count.
+func (p *parsed) wordFirst() bool {
+	core := p.first().core
+	switch {
+	case english(core) != "" || stem(core) != "":
+		return true
+	case len(core) > 3:
+		return foreign(core) != ""
+	}
+	return len(core) == 3 && has(foreign(core), tagVerb)
 }
 
 // capitalised: "Git status" is the command with a slip of the shift key, if
