@@ -196,10 +196,7 @@ func (r *Runtime) compileInChild(ctx context.Context, binary []byte, dir string,
 	defer c.close()
 	defer context.AfterFunc(ctx, c.kill)()
 	end := &compileEnd{}
-	err = c.conn.sendJSON(msgJob, compileJob{
-		Dir: dir, Size: len(binary), Scan: r.scanLimits(), Pages: uint32(r.cfg.Max.MemoryMB) * pagesPerMB,
-		Unchecked: unchecked,
-	})
+	err = c.conn.sendJSON(msgJob, r.compileJob(dir, len(binary), unchecked))
 	if err == nil {
 		err = c.conn.expect(msgEnd, end)
 	}
@@ -212,6 +209,13 @@ func (r *Runtime) compileInChild(ctx context.Context, binary []byte, dir string,
 		return nil, errorf(CodeLoadRefused+":"+CodeCompiler, "compiling it failed: %s", death.Message)
 	}
 	return end, end.refusal()
+}
+
+func (r *Runtime) compileJob(dir string, size int, unchecked bool) compileJob {
+	return compileJob{
+		Dir: dir, Size: size, Scan: r.scanLimits(), Pages: uint32(r.cfg.Max.MemoryMB) * pagesPerMB,
+		Unchecked: unchecked,
+	}
 }
 
 func compileStopped(ctx context.Context) error {

@@ -3,9 +3,10 @@ package wasm
 import (
 	"context"
 	"errors"
-	"io"
 	"os"
 	"runtime/debug"
+
+	"golang.org/x/sys/unix"
 )
 
 // compileJob is what a compiling child is told. The module is its stdin.
@@ -37,30 +38,65 @@ func compileMain() int {
 	if err := confine(limits); err != nil {
 		return 1
 	}
-	debug.SetMemoryLimit(int64(memory / 4 * 3))
-	module, err := io.ReadAll(io.NewSectionReader(os.Stdin, 0, int64(job.Size)))
+	module, err := mapModule(os.Stdin, job.Size)
 	if err != nil {
 		return 1
 	}
-	if err := c.sendJSON(msgEnd, compile(&job, module)); err != nil {
+	if err := c.sendJSON(msgEnd, compile(&job, module, int64(memory/4*3))); err != nil {
 		return 1
 	}
+	_, _, _ = c.recv() // until it is ended: how much memory it took is asked of one that lives
 	return 0
 }
 
-// compile scans and compiles one module.
-func compile(job *compileJob, module []byte) *compileEnd {
-	info, err := Scan(module, job.Scan)
+// What is refused is refused within 64 MiB (spec/03 "Loading and isolation"), which
+// is no more than a module may be long. So it is not read into memory but mapped,
+// what the scan has passed is let go, and the collector works for a small heap until
+// the module has been scanned.
+const (
+	scanHeap   = 24 << 20
+	scanWindow = 4 << 20
+)
+
+// mappedModule is a module that can be read again from its file where it was let go.
+type mappedModule struct {
+	bytes []byte
+	at    int // how far the scan was when it was last let go
+}
+
+func mapModule(file *os.File, size int) (*mappedModule, error) {
+	if size == 0 {
+		return &mappedModule{}, nil // the kernel maps nothing that is empty
+	}
+	b, err := unix.Mmap(int(file.Fd()), 0, size, unix.PROT_READ, unix.MAP_PRIVATE)
+	return &mappedModule{bytes: b}, err
+}
+
+// passed lets go of the module, if the scan went on far enough for that.
+func (m *mappedModule) passed(at int) {
+	if at-m.at >= scanWindow || m.at-at >= scanWindow {
+		_ = unix.Madvise(m.bytes, unix.MADV_DONTNEED) // it only saves memory
+		m.at = at
+	}
+}
+
+// compile scans and compiles one module, the latter with a heap of about so many
+// bytes.
+func compile(job *compileJob, m *mappedModule, heap int64) *compileEnd {
+	module := m.bytes
+	debug.SetMemoryLimit(scanHeap)
+	info, err := scan(module, job.Scan, m.passed)
+	debug.SetMemoryLimit(heap)
 	if err != nil {
 		return refusedBy(err)
 	}
 	r := NewRuntime(RuntimeConfig{Max: Limits{MemoryMB: int(job.Pages / pagesPerMB)}})
 	r.unchecked = job.Unchecked
-	m, err := r.build(context.Background(), &buildInput{binary: module, info: info, dir: job.Dir})
+	built, err := r.build(context.Background(), &buildInput{binary: module, info: info, dir: job.Dir})
 	if err != nil {
 		return refusedBy(err)
 	}
-	return &compileEnd{Info: info, Life: m.life}
+	return &compileEnd{Info: info, Life: built.life}
 }
 
 // refusedBy is the answer for a module that is not to be run.

@@ -51,6 +51,7 @@ type ScanLimits struct {
 	Globals       int // globals, imported ones included
 	Exports       int // exports of every kind
 	NameBytes     int // one name of an import, an export or a section
+	AllNameBytes  int // all names of imports and exports
 	Tables        int // tables, imported ones included
 	TableElements int // initial elements of all tables together
 	Elements      int // element segments
@@ -82,6 +83,7 @@ func DefaultScanLimits() ScanLimits {
 		Globals:       10_000,
 		Exports:       20_000,
 		NameBytes:     4_096,
+		AllNameBytes:  1 << 20,
 		Tables:        100,
 		TableElements: 1_000_000,
 		Elements:      100_000,
@@ -174,7 +176,14 @@ func (m *ModuleInfo) Export(name string) (ModuleExport, bool) {
 // Every error is a [*ScanError] with the code CodeMalformed, CodeLimit or
 // CodeFeature. The checks that concern the host are in [ModuleInfo.Admit].
 func Scan(module []byte, limits ScanLimits) (*ModuleInfo, error) {
+	return scan(module, limits, nil)
+}
+
+// scan is Scan for a module that need not stay in memory where it was read; see
+// scanReader.
+func scan(module []byte, limits ScanLimits, passed func(at int)) (*ModuleInfo, error) {
 	s := newScanner(module, limits)
+	s.passed = passed
 	if len(module) > limits.ModuleBytes {
 		s.over(0, "bytes of the module", len(module), limits.ModuleBytes)
 	}

@@ -28,7 +28,7 @@ func (s *scanner) nameSection() {
 	if s.err != nil {
 		return
 	}
-	r := scanReader{data: s.data, pos: s.names.at, end: s.names.at + s.names.n}
+	r := scanReader{data: s.data, pos: s.names.at, end: s.names.at + s.names.n, passed: s.passed}
 	for r.more() {
 		id := r.byte()
 		outer := r.enter("name subsection", r.u32())

@@ -13,6 +13,9 @@ type scanReader struct {
 	pos  int
 	end  int // reads stop here: the end of the module, section or body
 	err  *ScanError
+	// passed is told now and then how far the reader is: what lies before need
+	// not stay in memory. Nil for nobody.
+	passed func(at int)
 }
 
 // failAt records the first failure; later ones are its consequences.
@@ -57,6 +60,7 @@ func (r *scanReader) bytes(n int) []byte {
 		return nil
 	}
 	b := r.data[r.pos : r.pos+n]
+	r.tell(r.pos)
 	r.pos += n
 	return b
 }
@@ -153,11 +157,37 @@ func (r *scanReader) name(limit int) []byte {
 		r.over(at, "bytes of a name", n, limit)
 		return nil
 	}
+	from := r.pos
 	b := r.bytes(n)
-	if !utf8.Valid(b) {
+	if !r.validUTF8(from, b) {
 		r.failAt(at, CodeMalformed, "name is not UTF-8")
 	}
 	return b
+}
+
+// validUTF8 looks at text in pieces: a name of the name section may be most of the
+// module.
+func (r *scanReader) validUTF8(at int, b []byte) bool {
+	const piece = 1 << 20
+	for len(b) > piece {
+		n := piece
+		for n > piece-utf8.UTFMax && !utf8.RuneStart(b[n]) {
+			n--
+		}
+		if !utf8.Valid(b[:n]) {
+			return false
+		}
+		at, b = at+n, b[n:]
+		r.tell(at)
+	}
+	return utf8.Valid(b)
+}
+
+// tell says how far the reader is.
+func (r *scanReader) tell(at int) {
+	if r.passed != nil {
+		r.passed(at)
+	}
 }
 
 // enter narrows the reader to the next size bytes and returns the end to give
@@ -181,5 +211,6 @@ func (r *scanReader) leave(what string, outer int) {
 		r.malformed("%s has %d bytes too many", what, r.remaining())
 		return
 	}
+	r.tell(r.pos)
 	r.end = outer
 }

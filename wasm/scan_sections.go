@@ -37,6 +37,7 @@ type scanner struct {
 
 	lastSection  int // place of the last section in scanSectionOrder
 	names        scanSpan
+	nameBytes    int // of imports and exports
 	types        []scanType
 	funcs        []uint32 // type index of each function, imported ones first
 	funcImports  int
@@ -140,8 +141,8 @@ func (s *scanner) importSection() {
 	n := s.count("imports", s.limits.Imports, 4)
 	for i := 0; i < n && s.err == nil; i++ {
 		imp := ModuleImport{Offset: s.pos}
-		imp.Module = string(s.name(s.limits.NameBytes))
-		imp.Name = string(s.name(s.limits.NameBytes))
+		imp.Module = s.outerName()
+		imp.Name = s.outerName()
 		imp.Kind = s.byte()
 		switch imp.Kind {
 		case api.ExternTypeFunc:
@@ -269,13 +270,23 @@ func (s *scanner) globalType() {
 	s.mutables += int(mutable)
 }
 
+// outerName reads a name of an import or an export. They are kept, and reported to
+// whoever had the module scanned.
+func (s *scanner) outerName() string {
+	at, name := s.pos, s.name(s.limits.NameBytes)
+	if s.nameBytes += len(name); s.nameBytes > s.limits.AllNameBytes {
+		s.over(at, "bytes of all names of imports and exports", s.nameBytes, s.limits.AllNameBytes)
+	}
+	return string(name)
+}
+
 // exportSection reads names and indexes of what the module offers.
 func (s *scanner) exportSection() {
 	n := s.count("exports", s.limits.Exports, 3)
 	seen := make(map[string]struct{}, n)
 	for i := 0; i < n && s.err == nil; i++ {
 		exp := ModuleExport{Offset: s.pos}
-		exp.Name = string(s.name(s.limits.NameBytes))
+		exp.Name = s.outerName()
 		exp.Kind = s.byte()
 		index := s.u32()
 		s.exportIndex(exp.Kind, index)

@@ -203,6 +203,7 @@ func TestLimits(t *testing.T) {
 		{"Globals", &base.Globals, 2},
 		{"Exports", &base.Exports, 2},
 		{"NameBytes", &base.NameBytes, 6},
+		{"AllNameBytes", &base.AllNameBytes, 14},
 		{"Tables", &base.Tables, 2},
 		{"TableElements", &base.TableElements, 7},
 		{"Elements", &base.Elements, 2},

@@ -34,6 +34,7 @@ func (s *scanner) typeSection() {
 			results: s.valueTypes("results", s.limits.Results),
 		}
 		s.types = append(s.types, t)
+		s.tell(s.pos)
 		s.spend((t.params.n + t.results.n) * 6 / 10)
 	}
 }
