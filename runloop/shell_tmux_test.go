@@ -39,6 +39,8 @@ type paneOptions struct {
 	// real lets the real rlp run, too.
 	real bool
 	env  []string
+	// ownPrompt: the startup file has another prompt, which is not waited for.
+	ownPrompt bool
 	// rows and columns, by default 40 and 100.
 	rows, columns int
 }
@@ -70,7 +72,9 @@ func newPane(t *testing.T, opt paneOptions) *pane {
 	p.env = append(p.env, "PATH="+p.path("bin")+":"+os.Getenv("PATH"), "CI=", "ZDOTDIR="+p.dir,
 		"TMUX_TMPDIR="+p.dir)
 	p.start(opt)
-	p.prompt()
+	if !opt.ownPrompt {
+		p.prompt()
+	}
 	return p
 }
 
@@ -219,10 +223,15 @@ func (p *pane) typed(keys string) {
 	p.tmuxInput(keys, "load-buffer", "-b", "keys", "-", ";", "paste-buffer", "-d", "-r", "-b", "keys", "-t", "pane")
 }
 
-// paste pastes as a terminal does: in brackets if the shell asked for them, and
-// with Enter between the lines.
+// paste pastes at an empty prompt as a terminal does: in brackets if the shell asked
+// for them, and with Enter between the lines. A shell asks when it has shown its
+// prompt, and before it reads a key: one is typed and taken back.
 func (p *pane) paste(text string) {
 	p.t.Helper()
+	p.typed("x")
+	p.until("a key shows", func(string) bool { return strings.HasSuffix(p.beforeCursor(), "x") })
+	p.typed("\x7f")
+	p.until("it is gone", func(string) bool { return !strings.HasSuffix(p.beforeCursor(), "x") })
 	p.tmuxInput(text, "load-buffer", "-b", "paste", "-", ";", "paste-buffer", "-d", "-p", "-b", "paste", "-t", "pane")
 }
 
@@ -294,6 +303,14 @@ func (p *pane) cursorColumn() int {
 	p.t.Helper()
 	column, _ := p.cursor()
 	return column
+}
+
+// beforeCursor is the line up to the cursor, if no character takes two columns.
+func (p *pane) beforeCursor() string {
+	p.t.Helper()
+	column, line := p.cursor()
+	text := []rune(line)
+	return string(text[:min(column, len(text))])
 }
 
 func (p *pane) cursor() (column int, line string) {
