@@ -310,17 +310,21 @@ func TestShellZshJobs(t *testing.T) {
 	p.zshPrints("jobs", "")
 }
 
-// TestShellZshHooks: for hooks the run is a command like any other.
+// TestShellZshHooks: for hooks the run is a command like any other. What changes the
+// history comes behind all of them: zsh 5.9 gives them a pointer into it.
 func TestShellZshHooks(t *testing.T) {
-	p := zshPane(t, paneOptions{before: `
-preexec_functions=(user_preexec)
-user_preexec() { print -r -- "preexec $#" >>~/hooks }
-precmd_functions=(user_precmd)
-user_precmd() { print -r -- "precmd $?" >>~/hooks }`, agent: "exit 3"})
+	const hooks = `
+%s_preexec() { print -r -- "%s preexec $1" >>~/hooks }; preexec_functions+=(%s_preexec)
+%s_precmd() { print -r -- "%s precmd $?" >>~/hooks }; precmd_functions+=(%s_precmd)`
+	p := zshPane(t, paneOptions{
+		before: strings.ReplaceAll(hooks, "%s", "early"), after: strings.ReplaceAll(hooks, "%s", "late"), agent: "exit 3",
+	})
+	p.Check(os.Remove(p.path("hooks")))
 	p.line(ask)
-	if got := p.read("hooks"); got != "precmd 0\npreexec 3\nprecmd 3\n" {
-		t.Errorf("the hooks saw %q", got)
+	if got := p.read("hooks"); got != "early preexec @agents\nlate preexec @agents\nearly precmd 3\nlate precmd 3\n" {
+		t.Errorf("the hooks saw\n%s", got)
 	}
+	p.zshPrints("print -r -- $preexec_functions", "early_preexec late_preexec _rl_remember\n")
 }
 
 // TestShellZshTerminalPrograms: others have the terminal for themselves (T6).

@@ -194,6 +194,7 @@ _rl_hold() {
 _rl_divert() {
   local text=${BUFFER##[[:space:]]#(@agents[[:space:]]|[,@] )[[:space:]]#}
   _rl_typed=$BUFFER
+  _rl_hook_preexec
   _rl_give "$text"
   PREDISPLAY="$BUFFER  " POSTDISPLAY= BUFFER='@agents' CURSOR=7
   _rl_next=accept-line
@@ -263,16 +264,25 @@ _rl_addhistory() {
   if [[ $1 == [[:space:]]#@agents[[:space:]]# ]]; then return 1; fi
 }
 
-# _rl_preexec remembers what was typed, as far as the user's options and hooks
-# agree. It does so this late because zsh keeps a line that was refused until the
-# next one comes, and that is this.
-_rl_preexec() {
+# _rl_hook_preexec puts our hooks where they belong: that for atuin before its own,
+# and that which changes the history behind all others. Those are given a pointer
+# to the line that it replaces.
+_rl_hook_preexec() {
+  local -a others=("${(@)preexec_functions:#_rl_(tell_atuin|remember)}")
+  if (( $+functions[_atuin_preexec] )); then others=(_rl_tell_atuin "$others[@]"); fi
+  preexec_functions=("$others[@]" _rl_remember)
+}
+
+# _rl_remember adds to the history what was typed, as far as the user's options and
+# hooks agree. It does so this late because zsh keeps a line that was refused until
+# the next one comes, and that is this.
+_rl_remember() {
   local ignore_space=${options[histignorespace]}
   emulate -L zsh -o extended_glob -o no_aliases -o no_xtrace -o no_err_exit -o no_err_return
-  if [[ -z $_rl_typed ]]; then return 0; fi
-  if [[ $ignore_space == on && $_rl_typed == ' '* ]] || ! _rl_wanted "$_rl_typed"; then return 0; fi
+  if [[ -z $_rl_typed || $ignore_space == on && $_rl_typed == ' '* ]] || ! _rl_wanted "$_rl_typed"; then
+    return 0
+  fi
   builtin print -sr -- "$_rl_typed"
-  _rl_tell_atuin "$_rl_typed" "$@[2,-1]"
 }
 
 # _rl_wanted asks the user's own hooks, in a process of its own because they do
@@ -287,8 +297,9 @@ _rl_wanted() {
 # _rl_tell_atuin: atuin keeps a history of its own and learns of a line in its
 # preexec. It learns of the one that was typed, in place of the mark.
 _rl_tell_atuin() {
-  if (( ! $+functions[_atuin_preexec] )); then return 0; fi
-  _atuin_preexec "$@"
+  emulate -L zsh -o extended_glob -o no_aliases -o no_xtrace -o no_err_exit -o no_err_return
+  if [[ -z $_rl_typed ]]; then return 0; fi
+  _atuin_preexec "$_rl_typed" "$@[2,-1]"
   disable -f _atuin_preexec
   _rl_silenced=1
 }
@@ -449,7 +460,6 @@ _rl_load() {
   zle -N _rl_wrong
   typeset -ga zshaddhistory_functions preexec_functions precmd_functions
   zshaddhistory_functions=(_rl_addhistory "${zshaddhistory_functions[@]:#_rl_addhistory}")
-  preexec_functions=(_rl_preexec "${preexec_functions[@]:#_rl_preexec}")
   precmd_functions=(_rl_precmd "${precmd_functions[@]:#_rl_precmd}")
   _rl_why_off
   if [[ -n $why ]]; then
