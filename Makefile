@@ -20,7 +20,7 @@ FISHDIR := $(SHARE)/fish/vendor_completions.d
 GUEST   := $(wildcard agents/crew/*.go wasm/guest/*.go)
 BUNDLES := $(wildcard agents/bundles/*/*)
 
-.PHONY: all agents run test soak race lint fmt generate golden wasi-std bench install uninstall clean help FORCE
+.PHONY: all agents run test shell-test shells soak race lint fmt generate golden wasi-std bench install uninstall clean help FORCE
 
 ## all: build bin/runloop and its names
 all: bin/runloop $(APPLETS:%=bin/%)
@@ -48,8 +48,16 @@ run: all
 	bin/rlp run compose_email --local --yes --progress text -p recipient="John Okafor" -p topic="Q4 plan"
 
 ## test: all tests
-test: agents
+test: agents shells
 	$(GO) test -tags '$(TAGS)' ./...
+
+## shell-test: those of the shells' integration, in real shells in tmux
+shell-test: agents shells
+	$(GO) test -tags '$(TAGS)' -run TestShell ./runloop
+
+shells:
+	@for p in zsh bash tmux; do command -v $$p >/dev/null || \
+	  echo "$$p is not installed: the tests that need it are skipped"; done
 
 ## race: the same under the race detector
 race: agents
