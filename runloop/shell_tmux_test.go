@@ -11,6 +11,7 @@ import (
 	"strconv"
 	"strings"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -192,12 +193,25 @@ func (p *pane) start(opt paneOptions) {
 		if p.t.Failed() {
 			p.t.Logf("the terminal shows:\n%s", p.everything())
 		}
-		_ = p.command("tmux", "-L", p.server, "kill-server").Run()
+		p.stop()
 	})
 	p.tmux(append([]string{"start-server", ";", "set", "-g", "default-terminal", "screen-256color", ";",
 		"set", "-s", "escape-time", "0", ";", "set", "-g", "status", "off", ";",
 		"new-session", "-d", "-s", "pane", "-c", p.dir,
 		"-x", strconv.Itoa(opt.columns), "-y", strconv.Itoa(opt.rows), "--"}, shell...)...)
+}
+
+// stop ends the shells and then their server. A shell that only lost its terminal may
+// go on: zsh in a menu of completions asks for a key for ever then, and takes all
+// memory.
+func (p *pane) stop() {
+	list, _ := p.command("tmux", "-L", p.server, "list-panes", "-a", "-F", "#{pane_pid}").Output()
+	for field := range strings.FieldsSeq(string(list)) {
+		if pid, err := strconv.Atoi(field); err == nil && pid > 1 {
+			_ = syscall.Kill(pid, syscall.SIGKILL)
+		}
+	}
+	_ = p.command("tmux", "-L", p.server, "kill-server").Run()
 }
 
 // tmux runs commands of tmux, separated by ";".
