@@ -65,7 +65,7 @@ func commands(io *IO) []*cli.Command {
 	list := []*cli.Command{
 		cmdRun(io), cmdRuns(io), cmdReplay(io), cmdTrace(io), cmdCI(io), cmdKB(io), cmdAgent(io), cmdCaps(io),
 		cmdTrust(io), cmdOpening(io),
-		cmdRoute(io), cmdWhy(io), cmdShell(io), cmdConfig(io), cmdStatus(io), cmdVersion(io), cmdCompletion(io), cmdHelp(io),
+		cmdRoute(io), cmdWhy(io), cmdShell(io), cmdConfig(io), cmdStatus(io), cmdDoctor(io), cmdVersion(io), cmdCompletion(io), cmdHelp(io),
 	}
 	for _, c := range list {
 		prepare(io, c)

@@ -143,12 +143,12 @@ func fileTimes(t *testing.T, dir string) string {
 	return b.String()
 }
 
-// TestCompletePlaceholders: a name in capitals is known to completion, or is
+// TestHousePlaceholders: a name in capitals is known to completion, or is
 // something that only a person can know.
-func TestCompletePlaceholders(t *testing.T) {
+func TestHousePlaceholders(t *testing.T) {
 	free := strings.Fields(`ACTOR ADDRESS ARGUMENT DATE DURATION GUEST HASH HEAD JSON KEY KEY=VALUE MB N NAME NAME=PATH
 		NODE.with.KEY=VALUE ORGANISATION PATH[::GUEST] PATTERN PROMPT REASON SENTENCE SQL TAG TEXT TIME TITLE VALUE VAR WHY
-		0..1 MEASURE SECONDS HELP`)
+		0..1 DOLLARS`)
 	known := strings.Fields("FILE FILE.wasm PATH DIR TRACE ENTITY OPENING AGENT NODE COMMAND TOPIC")
 	eachDoc(func(d *commandDoc) {
 		all := strings.Fields(strings.NewReplacer("[", "", "]", "").Replace(d.args))

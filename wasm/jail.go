@@ -198,3 +198,16 @@ var ownRules = sync.OnceValue(func() []jailRule {
 	}
 	return rules
 })
+
+// KernelSupport is what the kernel has of the walls around children.
+type KernelSupport struct {
+	Landlock int  // version of its interface, 0 for none (landlock(7))
+	Seccomp  bool // filters of system calls (seccomp(2))
+}
+
+// Kernel asks the kernel.
+func Kernel() KernelSupport {
+	refuse := uint32(unix.SECCOMP_RET_ERRNO)
+	_, _, errno := unix.Syscall(unix.SYS_SECCOMP, unix.SECCOMP_GET_ACTION_AVAIL, 0, uintptr(unsafe.Pointer(&refuse)))
+	return KernelSupport{Landlock: landlockABI(), Seccomp: errno == 0}
+}
