@@ -174,11 +174,14 @@ func runCommand(ctx context.Context, io *IO, f *runFlags) error {
 	}
 	opt := sessionOptions{agentsDir: f.agentsDir, grants: f.grants}
 	dirs := openingDirs(cfg, f, src)
-	if err := io.agreeToRun(cfg, opt, o, gatherOpenings(o, dirs)); err != nil {
-		return err
-	}
 	for _, n := range o.Nodes {
 		opt.expect = append(opt.expect, n.Use)
+	}
+	if opt.code, err = io.loadAgents(ctx, cfg, opt); err != nil {
+		return err
+	}
+	if err := io.agreeToRun(cfg, opt, o, gatherOpenings(o, dirs)); err != nil {
+		return errors.Join(err, opt.code.runtime.Close())
 	}
 	s, err := openSession(ctx, io, cfg, opt)
 	if err != nil {

@@ -41,11 +41,15 @@ func (d *desk) agreeToAll(nodes []opening.Node) error {
 // agreeToRun is agreeToAll for the agents as a run will find them: those of the
 // opening, and those of the openings that it uses, which are in along.
 func (o *IO) agreeToRun(cfg *Loaded, opt sessionOptions, of *opening.Opening, along map[string]openingSource) error {
-	catalog, err := o.catalog(cfg, opt)
-	if err != nil {
-		return err
+	d := &desk{io: o, cfg: cfg, places: o.places(cfg), policy: o.policy(cfg, opt.grants...)}
+	if opt.code != nil {
+		d.catalog = opt.code.catalog
+	} else {
+		var err error
+		if d.catalog, err = o.catalog(cfg, opt); err != nil {
+			return err
+		}
 	}
-	d := &desk{io: o, cfg: cfg, places: o.places(cfg), catalog: catalog, policy: o.policy(cfg, opt.grants...)}
 	return d.agreeToAll(allNodes(of, along))
 }
 

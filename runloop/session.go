@@ -60,6 +60,28 @@ type sessionOptions struct {
 	log    *slog.Logger // of the bus, or nil
 	// expect are references to agents that will be wanted at once.
 	expect []string
+	// code is what the session loads agents with, and closes; nil makes it anew.
+	code *agentCode
+}
+
+// agentCode is where agents are found, and what loads and keeps their code.
+type agentCode struct {
+	catalog *wasm.Catalog
+	runtime *wasm.Runtime
+}
+
+// loadAgents begins to load, in the background, the code of those expected agents
+// that came with the binary: that is most of what a run waits for.
+func (o *IO) loadAgents(ctx context.Context, cfg *Loaded, opt sessionOptions) (*agentCode, error) {
+	catalog, err := o.catalog(cfg, opt)
+	if err != nil {
+		return nil, err
+	}
+	runtime := wasm.NewRuntime(wasm.RuntimeConfig{
+		CacheDir: o.places(cfg).cache, KeepReady: opt.keepReady, Warn: func(err error) { o.warnf("%v", err) },
+	})
+	runtime.Preload(ctx, catalog, opt.expect)
+	return &agentCode{catalog, runtime}, nil
 }
 
 // confirmTimeout is how long a person may take for a decision.
@@ -77,19 +99,17 @@ func openSession(ctx context.Context, io *IO, cfg *Loaded, opt sessionOptions) (
 
 func (s *session) open(ctx context.Context, opt sessionOptions) error {
 	var err error
-	if s.catalog, err = s.io.catalog(s.cfg, opt); err != nil {
-		return err
+	code := opt.code
+	if code == nil {
+		if code, err = s.io.loadAgents(ctx, s.cfg, opt); err != nil {
+			return err
+		}
 	}
+	s.catalog, s.runtime = code.catalog, code.runtime
 	if !opt.sealed {
 		if err := s.places.makeWork(); err != nil {
 			return err
 		}
-	}
-	s.runtime = wasm.NewRuntime(wasm.RuntimeConfig{
-		CacheDir: s.places.cache, KeepReady: opt.keepReady, Warn: s.warn,
-	})
-	s.runtime.Preload(ctx, s.catalog, opt.expect) // while the knowledge base is opened
-	if !opt.sealed {
 		if s.store, err = s.io.openStore(ctx, s.cfg); err != nil {
 			return err
 		}
