@@ -95,6 +95,7 @@ func TestRules(t *testing.T) {
 		{Input{Line: "git を使う方法"}, ToAgent, RuleScore},
 		{Input{Line: "\"foo\"というファイルを探して"}, ToAgent, RuleScript},
 		{Input{Line: "`make` sürekli hata veriyor bugün"}, ToAgent, RuleScore},
+		{Input{Line: "`make`'i durdur lütfen"}, ToAgent, RuleContraction},
 		{Input{Line: "`which python` script.py"}, ToShell, RuleSyntax},
 		{Input{Line: "Einfügen/Kopieren geht nicht mehr"}, ToAgent, RuleScore},
 		{Input{Line: "zet koffie"}, ToAgent, RuleScore}, // no slip of set: a verb

@@ -39,8 +39,9 @@ func (p *parsed) syntaxFirst() bool {
 	text := p.first().text
 	switch p.line[0] {
 	case '`':
-		// "`make` fails since yesterday"
-		return p.words.bare < 3 && p.words.alien == 0
+		// "`make` fails since yesterday", "`make`'i durdur"
+		after := text[strings.LastIndexByte(text, '`')+1:]
+		return p.words.bare < 3 && p.words.alien == 0 && after == ""
 	case '(', '<', '>', '$':
 		// "$HOME is full, what can I delete?"
 		return p.words.total() < 3 && p.words.alien == 0

@@ -167,19 +167,21 @@ const (
 
 // apostrophe reports whether the quote at i stands in a contraction.
 func (s *scanner) apostrophe(i int) bool {
-	if !letterAt(s.line, i-1) || !letterAt(s.line, i+1) {
+	if i == 0 || !letterAt(s.line, i+1) {
 		return false
+	}
+	// In Turkish and others anything may follow; the shell would be left
+	// with an open quote.
+	last := strings.IndexByte(s.line[i+1:], '\'') < 0
+	if !letterAt(s.line, i-1) {
+		// They put endings behind figures and quoted names, too: `make`'i.
+		return last && (s.line[i-1] == '`' || digitAt(s.line, i-1))
 	}
 	tail := i + 1
 	for letterAt(s.line, tail) {
 		tail++
 	}
-	if inSet(endings, s.line[i+1:tail]) {
-		return true
-	}
-	// In Turkish and others anything may follow; the shell would be left
-	// with an open quote.
-	return inSet(elisions, s.line[s.start:i]) || strings.IndexByte(s.line[i+1:], '\'') < 0
+	return last || inSet(endings, s.line[i+1:tail]) || inSet(elisions, s.line[s.start:i])
 }
 
 // inSet looks a short word up in a string of words between blanks.

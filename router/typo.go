@@ -45,7 +45,7 @@ func (p *parsed) wordFirst() bool {
 // the name is no word that could begin a sentence.
 func (p *parsed) capitalised(core string) bool {
 	return command(core) != "" && english(core) == "" && foreign(core) == "" &&
-		p.words.total() == 0 && p.words.alien == 0
+		p.words.total() == 0 && p.words.alien+p.words.accents == 0
 }
 
 // near reports whether the Damerau-Levenshtein distance (restricted to
