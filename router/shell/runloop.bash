@@ -22,13 +22,15 @@ _rl_bash=$((BASH_VERSINFO[0] * 100 + BASH_VERSINFO[1]))
 
 # --- what a line is ------------------------------------------------------
 
-# _rl_first sets kind to how bash resolves the first word of $1, and dir if bash
-# would change into it. A word that bash would still expand leaves kind empty.
+# _rl_first sets flags to what bash knows of the first word of $1, for rlp route:
+# how bash resolves it, and whether bash would change into it. A word that bash
+# would still expand is left to the router.
 _rl_first() {
-  local word=${1#"${1%%[![:space:]]*}"}
+  local word=${1#"${1%%[![:space:]]*}"} kind
+  flags=(--shell bash)
   word=${word%%[[:space:]]*}
-  [[ $word != '~/'* ]] || word=$HOME/${word#'~/'}
-  if shopt -q autocd && [[ -d $word ]]; then dir=1; fi
+  [[ $word != '~/'* ]] || word=${HOME-}/${word#'~/'}
+  if shopt -q autocd && [[ -d $word ]]; then flags+=(--first-dir); fi
   case $word in \'* | *[\\\$\`\"]*) return ;; esac
   word=${word%%[;|&()<>]*}
   [[ $word ]] || return
@@ -37,33 +39,38 @@ _rl_first() {
     file) kind=command ;;
     '') kind=none ;;
   esac
+  flags+=(--first-kind "$kind")
 }
 
 # _rl_route prints the exit code of `rlp route` for the line $1, and its answer.
 # It runs in a subshell, so that neither $! nor a trap of the user changes. The
 # router gives up by itself; one that does not even start is not waited for.
 _rl_route() {
-  local IFS=$' \t\n' kind='' dir='' json='' rest='' code=1 ms seconds router pid
+  local IFS=$' \t\n' json='' rest='' code=1 ms seconds router pid
+  local -a flags
   _rl_first "$1"
   ms=${RUNLOOP_ROUTER_TIMEOUT_MS:-200}
   [[ $ms != *[!0-9]* && ${#ms} -le 6 ]] || ms=200
   ms=$((10#$ms + 100))
   builtin printf -v seconds '%d.%03d' $((ms / 1000)) $((ms % 1000))
-  exec {router}< <(
-    exec rlp route --stdin --shell bash ${kind:+--first-kind "$kind"} ${dir:+--first-dir} \
-      < <(builtin printf '%s' "$1")
-  )
+  if ((_rl_bash >= 404)); then
+    exec {router}< <(exec rlp route --stdin "${flags[@]}" < <(builtin printf '%s' "$1"))
+  else # which cannot wait for it
+    exec {router}< <(
+      rlp route --stdin "${flags[@]}" < <(builtin printf '%s' "$1")
+      builtin printf '%s' "$?"
+    )
+  fi
   pid=$!
   trap 'kill "$pid"; exit 130' INT TERM HUP
   builtin read -r -t "$seconds" -u "$router" json
-  # Its end comes with its last output; bash 4.3 cannot wait for it, and is
-  # content with the answer.
+  # Its end comes with the end of what it says.
   if [[ $json ]] && { builtin read -r -t "$seconds" -u "$router" rest; (($? == 1)); }; then
     if ((_rl_bash >= 404)); then
       wait "$pid"
       code=$?
     else
-      [[ $json == *'"route":"agent"'* ]] && code=11 || code=10
+      code=$rest
     fi
   else
     kill "$pid"
@@ -77,41 +84,41 @@ _rl_route() {
 # bash knows no reserved words, not even {. Its argument gives $_ back its value,
 # and behind || neither set -e nor a trap on ERR sees a status.
 _rl_key_enter() { _rl_enter || return 0; } 2>/dev/null
-_rl_key_agents() { _rl_agents || return 0; } 2>/dev/null
+_rl_key_agents() { _rl_forced || return 0; } 2>/dev/null
 _rl_key_raw() { _rl_raw || return 0; } 2>/dev/null
 _rl_key_wrong() { _rl_wrong || return 0; } 2>/dev/null
 
-# _rl_enter decides about the line when it is the first of a command. Lines of
-# PS2, of a here-document, of `read -e` and of select come after the first, and
-# no prompt is between.
-_rl_enter() {
+# _rl_at_start reports whether the line is the first of a command, which it is
+# once for each PS1. Lines of PS2, of a here-document, of `read -e` and of select
+# come after the first, and no prompt is between. It undoes _rl_hold.
+_rl_at_start() {
   local first=$_rl_at_ps1
   _rl_release
   _rl_at_ps1= _rl_ahead=
-  if [[ $first ]] && _rl_is_on && [[ $READLINE_LINE == *[![:space:]]* ]]; then
-    if [[ $READLINE_LINE == "$_rl_asked" ]]; then
-      _rl_divert "$READLINE_LINE"
-    else
-      _rl_decide "$READLINE_LINE" "$READLINE_LINE"
-    fi
-  fi
-  [[ $_rl_held ]] || _rl_asked=
   _rl_hook
+  [[ $first && $READLINE_LINE == *[![:space:]]* ]] && _rl_is_on
 }
 
-# _rl_agents is Enter for agents, whatever the line looks like. The router is
-# asked all the same: the user's denylist comes first.
-_rl_agents() {
-  local first=$_rl_at_ps1
-  _rl_release
-  _rl_at_ps1= _rl_ahead= _rl_asked=
-  if [[ $first && $READLINE_LINE == *[![:space:]]* ]] && _rl_is_on; then
-    _rl_decide "$READLINE_LINE" ", $READLINE_LINE"
-    if [[ $_rl_code != 1[01] ]]; then
-      _rl_hold 'runloop: rlp route does not answer; Ctrl-J runs the line in the shell'
-    fi
+# _rl_enter is Enter.
+_rl_enter() {
+  local asked=$_rl_asked
+  _rl_asked=
+  if ! _rl_at_start; then return; fi
+  if [[ $READLINE_LINE =~ ^[[:space:]]*@agents[[:space:]]*$ ]]; then
+    _rl_recall
+  elif [[ $READLINE_LINE =~ ^[[:space:]]*@agents[[:space:]] ]]; then
+    _rl_force
+  elif [[ $READLINE_LINE == "$asked" ]]; then
+    _rl_divert
+  else
+    _rl_decide "$READLINE_LINE"
   fi
-  _rl_hook
+}
+
+# _rl_forced is Enter for agents, whatever the line looks like.
+_rl_forced() {
+  _rl_asked=
+  if _rl_at_start; then _rl_force; fi
 }
 
 # _rl_raw is Ctrl-J: the line is bash's, and what follows it is not a first line.
@@ -122,21 +129,30 @@ _rl_raw() {
     _rl_enter
     return
   fi
-  _rl_release
-  _rl_at_ps1= _rl_asked=
-  _rl_hook
+  _rl_asked=
+  _rl_at_start
 }
 
-# _rl_decide asks the router about $2, which stands for the line $1, and acts.
+# _rl_force asks the router all the same: the user's denylist comes first.
+_rl_force() {
+  _rl_decide ", $READLINE_LINE"
+  case $_rl_code in
+    11) ;;
+    10) [[ $_rl_held ]] || _rl_hold 'runloop: rlp route keeps this from agents; Ctrl-J runs the line in the shell' ;;
+    *) _rl_hold 'runloop: rlp route does not answer; Ctrl-J runs the line in the shell' ;;
+  esac
+}
+
+# _rl_decide asks the router about $1, which stands for the line, and acts.
 _rl_decide() {
   local answer
   _rl_code=
   builtin hash rlp || return
-  answer=$(_rl_route "$2")
+  answer=$(_rl_route "$1")
   _rl_code=${answer%% *} answer=${answer#* }
   case $_rl_code in
-    10) _rl_last=$1 _rl_last_to=shell ;;
-    11) _rl_last=$1 _rl_last_to=agent ;;
+    10) _rl_last=$READLINE_LINE _rl_last_to=shell ;;
+    11) _rl_last=$READLINE_LINE _rl_last_to=agent ;;
     126 | 127)
       builtin hash -d rlp # it may have moved
       return
@@ -145,11 +161,11 @@ _rl_decide() {
   esac
   if [[ $answer == *'"blocked":true'* ]]; then
     _rl_hold 'runloop: refused, the line fits router.denylist; change it, or Ctrl-C'
-  elif [[ $answer == *'"confirm":true'* ]] || { ((_rl_code == 11)) && [[ $1 == "$2" ]] && _rl_must_ask; }; then
-    _rl_asked=$1
+  elif [[ $answer == *'"confirm":true'* ]] || { [[ $_rl_code == 11 && $1 == "$READLINE_LINE" ]] && _rl_must_ask; }; then
+    _rl_asked=$READLINE_LINE
     _rl_hold 'agents? Enter = send, Ctrl-J = run in the shell'
-  elif ((_rl_code == 11)); then
-    _rl_divert "$1"
+  elif [[ $_rl_code == 11 ]]; then
+    _rl_divert
   fi
 }
 
@@ -160,23 +176,46 @@ _rl_must_ask() {
   [[ $(bind -v) != *'enable-bracketed-paste on'* ]]
 }
 
-# _rl_divert makes the line run @agents for the text $1, which is remembered as
-# it was typed.
+# _rl_divert makes the line run @agents for the text that is in it, which is
+# remembered as it was typed.
 _rl_divert() {
-  local text=$1 shown more
-  if ((${#text} > 30000 && $(LC_ALL=C; builtin printf '%d' "${#text}") > 120000)); then
-    _rl_hold 'runloop: that is too long for a prompt; put it in a file and name the file'
+  local text=$READLINE_LINE next=@agents more prefix='^[[:space:]]*(@agents[[:space:]]|[,@] )[[:space:]]*'
+  if [[ $text =~ $prefix ]]; then text=${text:${#BASH_REMATCH[0]}}; fi
+  if ! _rl_give "$text"; then
+    _rl_hold 'runloop: there is no room for so long a text; put it in a file and name the file'
     return
   fi
-  _rl_remember "$text"
-  if [[ $text =~ ^[[:space:]]*[,@][[:space:]]+(.*)$ ]]; then text=${BASH_REMATCH[1]}; fi
-  _rl_prompt=$text
-  READLINE_LINE='@agents' READLINE_POINT=0
+  _rl_remember "$READLINE_LINE"
   # Behind # the text is a comment, even for history expansion.
   if shopt -q interactive_comments && [[ ${histchars-!^#} == ??'#' ]]; then
-    shown=${1%%$'\n'*} more=${1//[!$'\n']/}
-    READLINE_LINE+=" # $shown${more:+ … +${#more} lines}"
+    next+=" # ${text%%$'\n'*}" more=${text//$'\n'/}
+    ((${#next} <= 1000)) || next=${next:0:1000}…
+    more=$((${#text} - ${#more}))
+    ((more == 0)) || next+=" … +$more lines"
   fi
+  READLINE_LINE=$next READLINE_POINT=0 # once: bash 4.4 loses what is appended to it
+}
+
+# _rl_give sets what the alias gives to rlp: the text in a variable, or on a
+# descriptor if it may be longer than the kernel lets a variable be (execve(2):
+# 128 KiB).
+_rl_give() {
+  _rl_prompt=$1
+  ((${#1} > 30000)) || return 0
+  exec {_rl_fd}<<<"{\"prompt\":\"$(_rl_json "$1")\"}" || return
+  _rl_prompt= _rl_from=--params-file=/dev/fd/$_rl_fd
+}
+
+# _rl_json prints a text as the inside of a string of JSON.
+_rl_json() {
+  local text=${1//\\/\\\\} n code char
+  text=${text//\"/\\\"}
+  for n in {1..31}; do
+    builtin printf -v code '%02x' "$n"
+    builtin printf -v char '%b' "\\x$code"
+    text=${text//"$char"/"\\u00$code"}
+  done
+  builtin printf '%s' "$text"
 }
 
 # _rl_remember adds a line to the history, as far as HISTCONTROL and HISTIGNORE
@@ -185,6 +224,21 @@ _rl_remember() {
   [[ :${HISTIGNORE-}: == *':@agents:@agents # *:'* ]] ||
     HISTIGNORE=${HISTIGNORE:+$HISTIGNORE:}'@agents:@agents # *'
   [[ :$SHELLOPTS: != *:history:* ]] || builtin history -s -- "$1"
+}
+
+# _rl_recall: a history other than bash's may bring back the mark alone. It gives
+# the text back and sends nothing.
+_rl_recall() {
+  if [[ $_rl_last_to == agent ]]; then
+    _rl_put_back
+    _rl_hold 'runloop: this is what @agents stood for; Enter sends it again'
+  else
+    _rl_hold 'runloop: @agents is the mark of a request; type the request, or @agents and the request'
+  fi
+}
+
+_rl_put_back() {
+  READLINE_LINE=$_rl_last READLINE_POINT=${#_rl_last}
 }
 
 # _rl_hold shows a message and lets the line stay where it is: the sequence that
@@ -211,18 +265,17 @@ _rl_bind_accept() {
 # _rl_wrong is the key for "that was wrong": it tells the router about the last
 # line that it decided, and gives the line back.
 _rl_wrong() {
-  local was=shell
+  local was=shell said
+  local -a flags
   [[ $_rl_last_to != shell ]] || was=agent
   if [[ -z $_rl_last ]]; then
-    builtin printf '%s\n' 'runloop: no line was routed yet' >/dev/tty
-  elif builtin printf '%s' "$_rl_last" |
-    command rlp route --was "$was" --shell bash --stdin >/dev/null 2>/dev/tty; then
-    builtin printf 'runloop: noted, that was for the %s\n' "${was/agent/agents}" >/dev/tty
-    if [[ -z $READLINE_LINE ]]; then
-      READLINE_LINE=$_rl_last READLINE_POINT=${#_rl_last}
-    fi
-    _rl_last=
+    said='no line was routed yet'
+  else
+    _rl_first "$_rl_last"
+    said=$(builtin printf '%s' "$_rl_last" | command rlp route --was "$was" "${flags[@]}" --stdin 2>&1)
+    if [[ $_rl_at_ps1 && -z $READLINE_LINE ]]; then _rl_put_back; fi
   fi
+  builtin printf 'runloop: %s\n' "${said#rlp: }" >/dev/tty
 }
 
 # --- the prompt ----------------------------------------------------------
@@ -230,8 +283,9 @@ _rl_wrong() {
 # _rl_ps1 runs before each PS1, and after Ctrl-C. A request that was not run by
 # now never is.
 _rl_ps1() {
-  _rl_at_ps1=1 _rl_ahead= _rl_prompt= _rl_asked=
+  _rl_at_ps1=1 _rl_ahead= _rl_prompt= _rl_from= _rl_asked=
   _rl_release
+  if [[ $_rl_fd ]]; then exec {_rl_fd}<&- && _rl_fd=; fi
   if builtin read -t 0; then _rl_ahead=1; fi # a whole line waits already
 } 2>/dev/null
 
@@ -273,7 +327,10 @@ _rl_is_on() {
 _rl_why_off() {
   local name
   why=
-  if ! shopt -qo emacs && ! shopt -qo vi; then why='the shell has no line editing'; return; fi
+  if [[ -n ${BASH_EXECUTION_STRING+x} ]] || ! { shopt -qo emacs || shopt -qo vi; }; then
+    why='the shell has no line editing'
+    return
+  fi
   [[ ${RUNLOOP_ROUTER_FORCE-} != 1 ]] || return 0
   case ${RUNLOOP_ROUTER_DISABLE-} in '' | 0) ;; *) why='RUNLOOP_ROUTER_DISABLE is set'; return ;; esac
   case ${TERM-} in '' | dumb) why='TERM is dumb'; return ;; esac
@@ -298,21 +355,28 @@ _rl_keyseq() {
   done
 }
 
-# _rl_bind_keys binds the keys that people press.
+# _rl_bind_keys binds the keys that people press to the private sequences.
 _rl_bind_keys() {
-  local map seq
+  local map seq accept='\C-x\C-_R2\a'
+  runloop_router_off
   for map in emacs-standard vi-insert vi-command; do
-    _rl_keyseq "${RUNLOOP_ROUTER_BINDKEY:-^M}"
-    bind -m "$map" "\"$seq\": \"\\C-x\\C-_R1\\a\\C-x\\C-_R2\\a\""
-    bind -m "$map" '"\C-j": "\C-x\C-_R4\a\C-x\C-_R2\a"'
-    _rl_keyseq "${RUNLOOP_ROUTER_WRONGKEY:-^X^W}"
-    bind -m "$map" "\"$seq\": \"\\C-x\\C-_R5\\a\""
-    # In vi's keymaps Escape and Enter are two keys in quick succession.
-    [[ $map == emacs-standard || ${RUNLOOP_ROUTER_AGENTKEY-} ]] || continue
-    _rl_keyseq "${RUNLOOP_ROUTER_AGENTKEY:-^[^M}"
-    bind -m "$map" "\"$seq\": \"\\C-x\\C-_R3\\a\\C-x\\C-_R2\\a\""
-    [[ $seq != '\e\C-M' ]] || bind -m "$map" '"\e\C-j": "\C-x\C-_R3\a\C-x\C-_R2\a"' # typed ahead
+    _rl_bind_key "${RUNLOOP_ROUTER_BINDKEY:-^M}" "\\C-x\\C-_R1\\a$accept"
+    _rl_bind_key '\C-j' "\\C-x\\C-_R4\\a$accept"
+    _rl_bind_key "${RUNLOOP_ROUTER_WRONGKEY:-^X^W}" '\C-x\C-_R5\a'
+    if [[ ${RUNLOOP_ROUTER_AGENTKEY-} ]]; then
+      _rl_bind_key "$RUNLOOP_ROUTER_AGENTKEY" "\\C-x\\C-_R3\\a$accept"
+    elif [[ $map == emacs-standard ]]; then # in vi's, Escape and Enter are two keys
+      _rl_bind_key '\e\C-m' "\\C-x\\C-_R3\\a$accept"
+      _rl_bind_key '\e\C-j' "\\C-x\\C-_R3\\a$accept" # the same, typed ahead
+    fi
   done
+}
+
+# _rl_bind_key binds a key in the keymap map to a string of other keys.
+_rl_bind_key() {
+  _rl_keyseq "$1"
+  bind -m "$map" "\"$seq\": \"$2\""
+  _rl_keys+=("$seq")
 }
 
 # _rl_bind_private binds the sequences that the keys stand for, once in a shell:
@@ -342,14 +406,16 @@ runloop_router_on() {
   _rl_state on
 }
 
-# runloop_router_off gives Enter back to bash.
+# runloop_router_off gives the keys back to bash.
 runloop_router_off() {
   local map seq
   _rl_release
   for map in emacs-standard vi-insert vi-command; do
+    for seq in "${_rl_keys[@]}"; do bind -m "$map" -r "$seq"; done
     bind -m "$map" '"\C-m": accept-line'
     bind -m "$map" '"\C-j": accept-line'
   done
+  _rl_keys=()
   _rl_on=
   _rl_state 'off runloop_router_off'
 }
@@ -366,10 +432,11 @@ runloop_router_status() {
 
 # --- loading -------------------------------------------------------------
 
-# The alias is what runs; a function of the same name is there for `unalias -a`.
+# The alias is what runs, with the prompt in a variable unless _rl_from says
+# where else it is; a function of the same name is there for `unalias -a`.
 # Bash 4.3 loses the variable on the way through `command` under a trap on DEBUG.
 _rl_define_marker() {
-  local run='RLP_PROMPT=${_rl_prompt-} command rlp run --prompt-env RLP_PROMPT ${RUNLOOP_ROUTER_OPENING_PATH:+"$RUNLOOP_ROUTER_OPENING_PATH"}'
+  local run='RLP_PROMPT=${_rl_prompt-} command rlp run "${_rl_from:---prompt-env=RLP_PROMPT}" ${RUNLOOP_ROUTER_OPENING_PATH:+"$RUNLOOP_ROUTER_OPENING_PATH"}'
   ((_rl_bash >= 404)) || run=${run/command/env}
   [[ :$SHELLOPTS: == *:posix:* ]] || eval "function @agents { $run; }"
   alias @agents="$run"
@@ -381,7 +448,7 @@ _rl_load() {
     echo "runloop: bash $BASH_VERSION is too old, 4.3 is needed; Enter is left alone" >&2
     return 0
   fi
-  _rl_at_ps1= _rl_ahead= _rl_held= _rl_asked= _rl_prompt= _rl_last= _rl_last_to= _rl_on=
+  _rl_at_ps1= _rl_ahead= _rl_held= _rl_asked= _rl_prompt= _rl_from= _rl_fd= _rl_last= _rl_last_to= _rl_code= _rl_on= _rl_keys=()
   _rl_define_marker
   _rl_why_off
   if [[ $why ]]; then _rl_state "off $why"; return 0; fi
