@@ -149,7 +149,7 @@ func (e *examination) hook(edit *startupEdit, found map[string]string) {
 	const name = "shell hook"
 	want := []string{"_rl_ps1"}
 	if edit.shell == string(router.Zsh) {
-		want = []string{"_rl_addhistory", "_rl_preexec", "_rl_precmd"}
+		want = []string{"_rl_addhistory", "_rl_precmd"}
 	}
 	for _, hook := range want {
 		if !strings.Contains(found["hooks"], hook) && !strings.Contains(found["hooks"], "_rl_run_ps1") && found["blesh"] == "" {

@@ -54,7 +54,7 @@ func TestDoctorLooksAtShells(t *testing.T) {
 		{"vi", router.Bash, "set -o vi", "", "", map[string]string{"shell key": checkOK}, ""},
 		{"key taken", router.Bash, "", `bind '"\C-m": accept-line'`, "", map[string]string{"shell key": checkFailed}, ""},
 		{"hook gone", router.Bash, "", "PROMPT_COMMAND='true'", "", map[string]string{"shell hook": checkFailed}, "_rl_ps1 is not called"},
-		{"hook gone", router.Zsh, "", "preexec_functions=()", "", map[string]string{"shell hook": checkFailed}, "_rl_preexec is not called"},
+		{"hook gone", router.Zsh, "", "zshaddhistory_functions=()", "", map[string]string{"shell hook": checkFailed}, "_rl_addhistory is not called"},
 		{"paste off", router.Bash, "", `bind 'set enable-bracketed-paste off'`, "", map[string]string{"shell paste": checkWarning}, ""},
 		{"paste off", router.Zsh, "", `unset zle_bracketed_paste`, "", map[string]string{"shell paste": checkWarning}, ""},
 		{"off", router.Zsh, "", "", "RUNLOOP_ROUTER_DISABLE=1", map[string]string{"shell": checkWarning}, "it is off: RUNLOOP_ROUTER_DISABLE is set"},
