@@ -75,7 +75,7 @@ func (c *ciRun) one(ctx context.Context, name string) *ciResult {
 	if rel, err := filepath.Rel(c.dir, name); err == nil && rel != "." {
 		out.File = filepath.ToSlash(rel)
 	}
-	run, err := readRecordedFile(name)
+	run, err := c.io.readRecordedFile(name)
 	if err != nil {
 		if !claimsTrace(name) {
 			return nil

@@ -80,8 +80,22 @@ func prepare(io *IO, c *cli.Command) {
 	if c.Action == nil {
 		c.Action = func(c *cli.Context) error { return noSubcommand(io, c) }
 	}
+	if c.ArgsUsage == "" && len(c.Subcommands) == 0 {
+		c.Action = withoutArguments(c.Action)
+	}
 	for _, sub := range c.Subcommands {
 		prepare(io, sub)
+	}
+}
+
+// withoutArguments is an action of a command that takes none: one that is given
+// was meant to say something.
+func withoutArguments(do cli.ActionFunc) cli.ActionFunc {
+	return func(c *cli.Context) error {
+		if c.NArg() > 0 {
+			return usageErrorf("%q is too much: %s takes no arguments (see %[2]s --help)", c.Args().First(), c.Command.HelpName)
+		}
+		return do(c)
 	}
 }
 

@@ -27,7 +27,7 @@ func cmdCapsExplain(io *IO, name string) *cli.Command {
 		Flags:     []cli.Flag{agentsDirFlag(), jsonFlag()},
 		Action: func(c *cli.Context) error {
 			if c.NArg() != 1 {
-				return usageErrorf("which agent? (see rlp caps explain --help)")
+				return usageErrorf("which agent? (see %s --help)", c.Command.HelpName)
 			}
 			d, err := io.openDesk(c.String("agents-dir"))
 			if err != nil {

@@ -25,9 +25,6 @@ failed; a warning is no failure.`,
 			&cli.BoolFlag{Name: "no-shell", Usage: "do not start a shell to look at its integration"},
 		},
 		Action: func(c *cli.Context) error {
-			if c.NArg() > 0 {
-				return usageErrorf("rlp doctor takes no arguments (see rlp doctor --help)")
-			}
 			if c.Bool("changes") {
 				return o.showChanges(c.Bool("json"))
 			}

@@ -2,7 +2,9 @@ package runloop
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io/fs"
 
 	"github.com/urfave/cli/v2"
 
@@ -71,6 +73,9 @@ func importOne(ctx context.Context, io *IO, store *pog.Store, req pog.ImportRequ
 		defer io.line.clear(io)
 	}
 	report, err := store.Import(ctx, pog.User(), req)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, exitErrorf(exitNotFound, "there is no %s", req.Path)
+	}
 	if err != nil {
 		return nil, err
 	}

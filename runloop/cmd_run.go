@@ -65,6 +65,7 @@ func flagsOfRuns() []cli.Flag {
 
 // runFlags are the flags of rlp run.
 type runFlags struct {
+	command      string // that the flags are of
 	ref          string
 	local, yes   bool
 	detach       bool
@@ -89,7 +90,7 @@ type runFlags struct {
 // parameters, and the opening, which is the first argument.
 func runFlagsOf(io *IO, c *cli.Context) *runFlags {
 	return &runFlags{
-		ref: c.Args().First(), extra: c.NArg() > 1,
+		command: c.Command.HelpName, ref: c.Args().First(), extra: c.NArg() > 1,
 		progress: io.progress(c.Bool("json")), json: c.Bool("json"), dryRun: c.Bool("dry-run"),
 		local: c.Bool("local"), yes: c.Bool("yes"), detach: c.Bool("detach"),
 		traceOut: c.String("trace-out"), errorsFormat: c.String("errors-format"),
@@ -123,9 +124,9 @@ func (f *runFlags) takePrompt(io *IO, variable string) error {
 func (f *runFlags) check() error {
 	switch {
 	case f.ref == "" && f.params.prompt == nil && f.params.file == "":
-		return usageErrorf("which opening? (see rlp run --help)")
+		return usageErrorf("which opening? (see %s --help)", f.command)
 	case f.extra:
-		return usageErrorf("one opening at a time (see rlp run --help)")
+		return usageErrorf("one opening at a time (see %s --help)", f.command)
 	case f.local && f.detach:
 		return usageErrorf("--detach leaves the run to the daemon; --local has none")
 	case f.dryRun && f.traceOut != "":

@@ -46,7 +46,7 @@ type verifyFlags struct {
 }
 
 func runsVerify(io *IO, f *verifyFlags) error {
-	b, size, err := readRunBundle(f.file)
+	b, size, err := io.readRunBundle(f.file)
 	if err != nil {
 		return err
 	}
@@ -54,7 +54,7 @@ func runsVerify(io *IO, f *verifyFlags) error {
 		return exitErrorf(exitFailed, "%s: its head is %s, not %s", f.file, b.Head, f.head)
 	}
 	if f.original != "" {
-		if err := verifyOriginal(f, b); err != nil {
+		if err := verifyOriginal(io, f, b); err != nil {
 			return err
 		}
 	}
@@ -62,8 +62,8 @@ func runsVerify(io *IO, f *verifyFlags) error {
 }
 
 // readRunBundle reads and checks a run bundle.
-func readRunBundle(name string) (*opening.RunBundle, int, error) {
-	src, err := readFileLimited(name, opening.RunBundleMax)
+func (o *IO) readRunBundle(name string) (*opening.RunBundle, int, error) {
+	src, err := o.readInput(name, opening.RunBundleMax)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, 0, exitErrorf(exitNotFound, "no run bundle at %s", name)
 	}
@@ -81,8 +81,8 @@ func readRunBundle(name string) (*opening.RunBundle, int, error) {
 }
 
 // verifyOriginal redacts the original anew and compares.
-func verifyOriginal(f *verifyFlags, b *opening.RunBundle) error {
-	original, _, err := readRunBundle(f.original)
+func verifyOriginal(io *IO, f *verifyFlags, b *opening.RunBundle) error {
+	original, _, err := io.readRunBundle(f.original)
 	if err != nil {
 		return err
 	}

@@ -63,7 +63,7 @@ func (r *configReader) at(n ast.Node) string {
 
 func (r *configReader) fail(n ast.Node, key, want string) {
 	if r.err == nil {
-		r.err = usageErrorf("config: %s: %s must be %s", r.at(n), key, want)
+		r.err = usageErrorf("config: %s: %s must be %s", r.at(n), orText(key, "it"), want)
 	}
 }
 

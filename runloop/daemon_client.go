@@ -59,10 +59,17 @@ func noDaemon(path string, why error) error {
 		return exitErrorf(exitNoDaemon, "the daemon at %s is somebody else's: its socket is not open to this user; "+
 			"set bus.auth.group there, or start your own with another runtime.socket_path", path)
 	case errors.Is(why, context.DeadlineExceeded):
-		return exitErrorf(exitNoDaemon, "the daemon at %s did not answer within %s; see its log, or add --local to run here",
-			path, answerTime)
+		return exitErrorf(exitNoDaemon, "the daemon at %s did not answer within %s; see its log", path, answerTime)
 	}
-	return exitErrorf(exitNoDaemon, "%w at %s; start one with `runloopd`, or add --local to run here", errNoDaemon, path)
+	return exitErrorf(exitNoDaemon, "%w at %s; start one with `runloopd`", errNoDaemon, path)
+}
+
+// orLocal adds to the error of a command that can do without the daemon how.
+func orLocal(err error) error {
+	if exitCode(err) != exitNoDaemon {
+		return err
+	}
+	return exitErrorf(exitNoDaemon, "%w, or add --local to run here", err)
 }
 
 // errNoDaemon is for a socket that is not there or that nobody serves.
@@ -90,7 +97,7 @@ func (d *daemonConn) request(ctx context.Context, id uuid.UUID, req *ctrlRequest
 		msg, err := d.replies.Recv(ctx)
 		if errors.Is(err, context.DeadlineExceeded) {
 			return nil, exitErrorf(exitNoDaemon, "the daemon at %s took the request but did not answer within %s; "+
-				"see its log, or add --local to run here", d.path, answerTime)
+				"see its log", d.path, answerTime)
 		}
 		if err != nil {
 			return nil, fmt.Errorf("waiting for the daemon: %w", err)

@@ -39,6 +39,10 @@ func (o *IO) openDesk(agentsDir string) (*desk, error) {
 // bundle finds an agent by reference.
 func (d *desk) bundle(ref string) (*wasm.Bundle, error) {
 	b, err := d.catalog.Bundle(ref)
+	if errors.Is(err, &wasm.Error{Code: wasm.CodeUnknownAgent}) {
+		refs, _ := d.catalog.Refs() // what cannot be listed is not suggested
+		return nil, exitErrorf(exitNotFound, "%w%s (see rlp agent list)", err, didYouMean(ref, refs))
+	}
 	if err != nil {
 		return nil, agentExit(err)
 	}

@@ -90,7 +90,7 @@ func (o *IO) daemonPreview(ctx context.Context, cfg *Loaded, f *runFlags, req *c
 	}
 	conn, err := dialDaemon(ctx, cfg, o.daemonKind(f))
 	if err != nil {
-		return nil, err
+		return nil, orLocal(err)
 	}
 	defer conn.Close()
 	return conn.preview(ctx, *req)

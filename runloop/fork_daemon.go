@@ -25,7 +25,7 @@ func (w *forkWork) inDaemon(ctx context.Context) error {
 	}
 	conn, err := dialDaemon(ctx, w.cfg, w.io.daemonKind(flags))
 	if err != nil {
-		return err
+		return orLocal(err)
 	}
 	r := &remoteRun{io: w.io, cfg: w.cfg, conn: conn, id: uuid.New()}
 	defer func() { r.conn.Close() }() // it may be another by then

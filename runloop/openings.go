@@ -77,6 +77,18 @@ func openingNames(dirs []string) []string {
 	return names
 }
 
+// readInput is readFileLimited in which "-" is stdin.
+func (o *IO) readInput(name string, most int64) ([]byte, error) {
+	if name != "-" {
+		return readFileLimited(name, most)
+	}
+	b, err := readLimited(o.Stdin, most)
+	if err != nil {
+		return nil, usageErrorf("stdin: %v", err)
+	}
+	return b, nil
+}
+
 func readFileLimited(name string, most int64) ([]byte, error) {
 	f, err := os.Open(name)
 	if err != nil {

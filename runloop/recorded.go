@@ -27,12 +27,12 @@ func (r *recorded) sources(present bool) []wasm.Source {
 	return []wasm.Source{{Name: "the run bundle", FS: r.bundle.AgentFS()}}
 }
 
-// readRecorded reads a run from a file (a trace or a run bundle) or, for
+// readRecorded reads a run from a file (a trace or a run bundle; "-" is stdin) or, for
 // trace:<uuid> or a bare UUID, out of the knowledge base. Everything that shows
 // or repeats a run reads it here.
 func (o *IO) readRecorded(ctx context.Context, cfg *Loaded, ref string) (*recorded, error) {
 	if _, err := os.Stat(ref); err == nil || looksLikeFile(ref) {
-		return readRecordedFile(ref)
+		return o.readRecordedFile(ref)
 	}
 	payload, err := o.storedTrace(ctx, cfg, ref)
 	if err != nil {
@@ -42,8 +42,8 @@ func (o *IO) readRecorded(ctx context.Context, cfg *Loaded, ref string) (*record
 }
 
 // readRecordedFile reads a trace or a run bundle; its first bytes tell which.
-func readRecordedFile(name string) (*recorded, error) {
-	src, err := readFileLimited(name, opening.RunBundleMax)
+func (o *IO) readRecordedFile(name string) (*recorded, error) {
+	src, err := o.readInput(name, opening.RunBundleMax)
 	if errors.Is(err, os.ErrNotExist) {
 		return nil, exitErrorf(exitNotFound, "no trace at %s", name)
 	}
@@ -65,7 +65,7 @@ func readRecordedFile(name string) (*recorded, error) {
 }
 
 func looksLikeFile(ref string) bool {
-	return strings.ContainsRune(ref, os.PathSeparator) || strings.HasSuffix(ref, ".json") ||
+	return ref == "-" || strings.ContainsRune(ref, os.PathSeparator) || strings.HasSuffix(ref, ".json") ||
 		strings.HasSuffix(ref, runBundleExt)
 }
 

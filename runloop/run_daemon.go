@@ -21,7 +21,7 @@ func runInDaemon(ctx context.Context, io *IO, cfg *Loaded, f *runFlags) error {
 	}
 	conn, err := dialDaemon(ctx, cfg, io.daemonKind(f))
 	if err != nil {
-		return err
+		return orLocal(err)
 	}
 	r := &remoteRun{io: io, cfg: cfg, conn: conn, id: uuid.New()}
 	defer func() { r.conn.Close() }() // it may be another by then
