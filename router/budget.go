@@ -94,11 +94,22 @@ func MeansBudget(prompt string) bool {
 	}
 	words := budgetWords(prompt)
 	for _, i := range marksOf(words) {
-		if i+1 < len(words) && strings.ContainsRune("$0123456789", rune(words[i+1].text[0])) {
+		if i+1 == len(words) {
+			continue
+		}
+		next := words[i+1].text
+		if _, broken := brokenDollars(next); broken || strings.ContainsRune("$0123456789", rune(next[0])) {
 			return true
 		}
 	}
 	return false
+}
+
+// brokenDollars recognises what a shell makes of $0.05 in double quotes: its own
+// name and the cents.
+func brokenDollars(word string) (cents string, ok bool) {
+	_, cents, ok = strings.Cut(strings.TrimSuffix(word, ","), "sh.")
+	return cents, ok && cents != "" && strings.Trim(cents, "0123456789") == ""
 }
 
 // hasBudget reports whether a line is a prompt for its budget alone: one begins
@@ -263,7 +274,7 @@ func (p *budgetReader) wrong(i int, msg string) *BudgetError {
 		return &BudgetError{Char: utf8.RuneCountInString(p.prompt) + 1, Msg: msg}
 	}
 	w := p.words[i]
-	if _, cents, ok := strings.Cut(w.text, "sh."); ok && cents != "" && strings.Trim(cents, "0123456789,") == "" {
+	if cents, ok := brokenDollars(w.text); ok {
 		msg = "this was $0." + cents + " before your shell put its own name for $0: quote the prompt with '…'"
 	}
 	return &BudgetError{Char: utf8.RuneCountInString(p.prompt[:w.start]) + 1, Word: w.text, Msg: msg}

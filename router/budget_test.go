@@ -76,7 +76,7 @@ func TestCutBudgetWrong(t *testing.T) {
 
 func TestMeansBudget(t *testing.T) {
 	for prompt, want := range map[string]bool{
-		"x :budget 30": true, "x :budget 3 apples": true, ":budget $x": true, "a :budget b :budget 5t": true,
+		"x :budget 30": true, "x :budget 3 apples": true, ":budget $x": true, "a :budget b :budget 5t": true, "ls :budget bash.05": true,
 		"grep :budget notes.txt": false, "x :budget": false, `x \:budget 30s`: false, "": false, "x :budget é": false,
 	} {
 		if MeansBudget(prompt) != want {

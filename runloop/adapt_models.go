@@ -60,6 +60,9 @@ func brokerConfig(m *ModelsConfig) broker.Config {
 			Pattern: r.Pattern, Provider: r.Provider, TargetModel: r.TargetModel,
 		})
 	}
+	for _, p := range m.Broker.Prices {
+		cfg.Prices = append(cfg.Prices, broker.Price{Model: p.Model, In: p.In, Out: p.Out})
+	}
 	return cfg
 }
 

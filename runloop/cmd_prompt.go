@@ -105,7 +105,7 @@ func promptCommand(ctx context.Context, io *IO, c *cli.Context) error {
 		}
 		return io.promptToShell(d, line, f)
 	}
-	if err := f.setPrompt("rlp PROMPT", d.Prompt); err != nil {
+	if err := f.setPrompt("", d.Prompt); err != nil {
 		return err
 	}
 	f.ref, f.extra, f.route = c.String("opening"), false, d

@@ -102,8 +102,8 @@ func runFlagsOf(io *IO, c *cli.Context) *runFlags {
 	}
 }
 
-// setPrompt takes a prompt over, and the budget that stands in it. where says
-// where it came from.
+// setPrompt takes a prompt over, and the budget that stands in it. where stands
+// in front of what is wrong.
 func (f *runFlags) setPrompt(where, raw string) error {
 	text, budget, err := readPrompt(where, raw)
 	if err == nil {
@@ -118,7 +118,7 @@ func (f *runFlags) takePrompt(io *IO, variable string) error {
 	if err != nil {
 		return err
 	}
-	return f.setPrompt("--prompt-env "+variable, raw)
+	return f.setPrompt("--prompt-env "+variable+": ", raw)
 }
 
 func (f *runFlags) check() error {

@@ -44,6 +44,7 @@ type ModelsConfig struct {
 type BrokerConfig struct {
 	Providers []ProviderConfig `koanf:"providers"`
 	Route     []RouteConfig    `koanf:"route"`
+	Prices    []PriceConfig    `koanf:"prices"`
 	Cache     CacheConfig      `koanf:"cache"`
 	Budgets   BudgetsConfig    `koanf:"budgets"`
 }
@@ -61,6 +62,14 @@ type RouteConfig struct {
 	Pattern     string `koanf:"pattern"`
 	Provider    string `koanf:"provider"`
 	TargetModel string `koanf:"target_model"`
+}
+
+// PriceConfig is what a million tokens of models cost, in dollars. Model is a
+// pattern; the first that fits counts, before the prices that are built in.
+type PriceConfig struct {
+	Model string  `koanf:"model"`
+	In    float64 `koanf:"in"`
+	Out   float64 `koanf:"out"`
 }
 
 // CacheConfig bounds the broker's cache.
@@ -213,7 +222,7 @@ func defaultConfig() map[string]any {
 		"models": m{
 			"default": "local:llama3.1-8b",
 			"broker": m{
-				"providers": []any{}, "route": []any{},
+				"providers": []any{}, "route": []any{}, "prices": []any{},
 				"cache":   m{"ttl_ms": 600_000, "capacity": 1024},
 				"budgets": m{"default_tokens": 8000, "per_request_tokens_cap": 0, "hard_cap_usd": 0.50},
 			},

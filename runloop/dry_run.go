@@ -120,7 +120,9 @@ func (o *IO) localPreview(cfg *Loaded, f *runFlags, src *openingSource, params [
 	if err != nil {
 		return nil, err
 	}
-	models, err := openBroker(brokerConfig(&cfg.Models))
+	routes := brokerConfig(&cfg.Models)
+	routes.Secrets = o.secret // nobody is asked, so none is looked up
+	models, err := openBroker(routes)
 	if err != nil {
 		return nil, err
 	}

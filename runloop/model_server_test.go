@@ -3,9 +3,12 @@ package runloop
 import (
 	"encoding/json"
 	"fmt"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"strconv"
+	"sync/atomic"
 
 	"github.com/rogpeppe/go-internal/testscript"
 )
@@ -15,6 +18,9 @@ import (
 type modelServer struct {
 	text string
 	key  string // the credential it wants, or ""
+	// hang keeps every completion waiting until its client goes away.
+	hang  bool
+	asked atomic.Int64 // completions
 }
 
 // ServeHTTP implements http.Handler.
@@ -34,6 +40,12 @@ func (m *modelServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 }
 
 func (m *modelServer) complete(w http.ResponseWriter, r *http.Request) {
+	m.asked.Add(1)
+	if m.hang {
+		_, _ = io.Copy(io.Discard, r.Body) // or the server does not see that the client is gone
+		<-r.Context().Done()
+		return
+	}
 	var req struct {
 		Model    string
 		Stream   bool
@@ -79,22 +91,33 @@ func writeJSON(w http.ResponseWriter, v any) {
 	w.Write(append(b, '\n'))
 }
 
-// cmdModel is `model start TEXT` or `model stop`: a model server at $MODEL_URL
-// that answers with the text of a file, and takes the key "sesame" alone.
+// cmdModel is `model start FILE`, `model hang` or `model stop`: a model server
+// at $MODEL_URL that answers with the text of a file, or never, and takes the key
+// "sesame" alone. `model asked N` holds how often it was asked against N.
 func cmdModel(ts *testscript.TestScript, neg bool, args []string) {
 	switch {
 	case len(args) == 2 && args[0] == "start":
 		text, err := os.ReadFile(ts.MkAbs(args[1]))
 		ts.Check(err)
-		srv := httptest.NewServer(&modelServer{text: string(text), key: "sesame"})
-		ts.Defer(srv.Close)
-		ts.Setenv("MODEL_URL", srv.URL)
-		servers[ts] = srv
+		startModel(ts, &modelServer{text: string(text), key: "sesame"})
+	case len(args) == 1 && args[0] == "hang":
+		startModel(ts, &modelServer{key: "sesame", hang: true})
 	case len(args) == 1 && args[0] == "stop":
 		servers[ts].Close()
+	case len(args) == 2 && args[0] == "asked":
+		if n := servers[ts].Config.Handler.(*modelServer).asked.Load(); strconv.FormatInt(n, 10) != args[1] {
+			ts.Fatalf("the model was asked %d times, not %s", n, args[1])
+		}
 	default:
-		ts.Fatalf("usage: model start FILE | model stop")
+		ts.Fatalf("usage: model start FILE | model hang | model stop | model asked N")
 	}
+}
+
+func startModel(ts *testscript.TestScript, m *modelServer) {
+	srv := httptest.NewServer(m)
+	ts.Defer(srv.Close)
+	ts.Setenv("MODEL_URL", srv.URL)
+	servers[ts] = srv
 }
 
 // servers are those of the scripts that run; each script touches its own.

@@ -16,15 +16,15 @@ import (
 const promptMax = 64 << 10
 
 // cleanPrompt gives a prompt as agents get it: its lines end in newlines, and
-// control characters, which a paste can bring along, are spaces. where says
-// where it came from.
+// control characters, which a paste can bring along, are spaces. where stands in
+// front of what is wrong.
 func cleanPrompt(where, text string) (string, error) {
 	if len(text) > promptMax {
-		return "", usageErrorf("%s: the prompt has %d bytes, and at most %d go; give a long text as a file: -p KEY=@FILE",
+		return "", usageErrorf("%sthe prompt has %d bytes, and at most %d go; give a long text as a file: -p KEY=@FILE",
 			where, len(text), promptMax)
 	}
 	if i := invalidUTF8(text); i >= 0 {
-		return "", usageErrorf("%s: the prompt is not valid UTF-8 at byte %d", where, i+1)
+		return "", usageErrorf("%sthe prompt is not valid UTF-8 at byte %d", where, i+1)
 	}
 	text = strings.ReplaceAll(text, "\r\n", "\n")
 	text = strings.TrimSpace(strings.Map(func(r rune) rune {
@@ -37,7 +37,7 @@ func cleanPrompt(where, text string) (string, error) {
 		return r
 	}, text))
 	if text == "" {
-		return "", usageErrorf("%s: the prompt is empty", where)
+		return "", usageErrorf("%sthe prompt is empty", where)
 	}
 	return text, nil
 }
@@ -64,7 +64,7 @@ func readPrompt(where, raw string) (text string, limits opening.Limits, err erro
 	case err != nil:
 		return "", limits, usageErrorf("%v", err)
 	case text == "":
-		return "", limits, usageErrorf("%s: the prompt is empty but for its budget", where)
+		return "", limits, usageErrorf("%sthe prompt is empty but for its budget", where)
 	}
 	return text, opening.Limits{BudgetTokens: b.Tokens, BudgetUSD: b.USD, TimeoutMS: b.Timeout.Milliseconds()}, nil
 }
