@@ -87,6 +87,10 @@ func recordGolden(t *testing.T) {
 		{"compose_email_refused", alone, []string{"compose_email", "-p", "recipient=Ada Fern", "-p", "topic=winter release"}},
 		{"compose_email_unknown", alone, []string{"compose_email", "--yes", "-p", "recipient=Nobody At All", "-p", "topic=winter release"}},
 		{"compose_email_with_model", answered, letter},
+		{"ask_with_notes", alone, []string{"ask", "-p", "prompt=when does the freeze start?"}},
+		{"ask_without_notes", alone, []string{"ask", "-p", "prompt=what is eating my disk?"}},
+		{"ask_with_model", answered, []string{"ask", "-p", "prompt=who tests the installer?"}},
+		{"compose_email_prompt", alone, []string{"compose_email", "--yes", "-p", "prompt=write Ada about the winter release"}},
 		{"summarize_logs", alone, []string{"summarize_logs", "-p", "log=" + log}},
 		{"summarize_logs_with_model", answered, []string{"summarize_logs", "-p", "log=" + log}},
 	} {
@@ -114,8 +118,8 @@ func TestGoldenRuns(t *testing.T) {
 	if code != exitOK {
 		t.Errorf("rlp ci: %d; if that is what was meant: make golden\n%s", code, out)
 	}
-	if !strings.Contains(out, "7 passed") {
-		t.Errorf("there are not 7 runs\n%s", out)
+	if !strings.Contains(out, "11 passed") {
+		t.Errorf("there are not 11 runs\n%s", out)
 	}
 	entries, err := os.ReadDir(goldenDir)
 	if err != nil {

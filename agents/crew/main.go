@@ -11,6 +11,7 @@ var handlers = guest.Handlers{
 	"writer":           writeDraft,
 	"critic":           reviewDraft,
 	"mailer":           sendMail,
+	"answerer":         answerQuestion,
 	"log_patterns":     findPatterns,
 	"log_summarizer":   summarizeLog,
 }

@@ -38,7 +38,7 @@ func addressee(c *guest.Call, prompt string) (contact, error) {
 	}
 	if len(found) == 0 {
 		return contact{}, fmt.Errorf("nobody in the prompt is a known contact%s: say who with -p recipient=NAME, "+
-			"add them with `rlp kb add contact`, or pick another opening with --opening", unknownName(words))
+			"add them with `rlp kb add contact`, or pick another opening with --opening (ask answers questions)", unknownName(words))
 	}
 	first := found[0]
 	if other := alsoNamed(words, found); other != nil {
