@@ -172,7 +172,7 @@ func (c *control) answer(ctx context.Context, id rmp.TraceID, req *ctrlRequest, 
 	case "run.submit":
 		return c.submit(ctx, id, req)
 	case "run.preview":
-		return c.preview(req)
+		return c.preview(ctx, req)
 	case "run.fork":
 		return c.fork(ctx, id, req)
 	case "run.cancel", "run.pause", "run.resume", "run.step":

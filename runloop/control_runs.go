@@ -47,12 +47,14 @@ func (c *control) plan(req *ctrlRequest) (*opening.Plan, error) {
 }
 
 // preview says what a run would be, and begins none.
-func (c *control) preview(req *ctrlRequest) ctrlAnswer {
+func (c *control) preview(ctx context.Context, req *ctrlRequest) ctrlAnswer {
 	plan, err := c.plan(req)
 	if err != nil {
 		return rejected(err)
 	}
-	return ctrlAnswer{Op: "ok", Preview: c.session.preview(req.Source, plan, req.Limits)}
+	p := c.session.preview(req.Source, plan, req.Limits)
+	p.Estimate = c.session.io.estimateOf(ctx, c.session.cfg, p.OpeningID)
+	return ctrlAnswer{Op: "ok", Preview: p}
 }
 
 // begin starts a run that is planned, with the agents that the request wants.

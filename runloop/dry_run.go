@@ -79,6 +79,7 @@ func dryRunCommand(ctx context.Context, io *IO, cfg *Loaded, f *runFlags) error 
 		if out.Agents, err = io.localPreview(cfg, f, src, params); err != nil {
 			return io.showProblems(err, f.errorsFormat)
 		}
+		out.Agents.Estimate = io.estimateOf(ctx, cfg, out.Agents.OpeningID)
 	}
 	return io.showDryRun(out, f.json)
 }

@@ -68,6 +68,7 @@ func (d *dryRun) writeAgents(b *strings.Builder) {
 		p.Models[i].write(b, p.Limits.Tokens != nil)
 	}
 	p.Limits.write(b)
+	p.Estimate.write(b)
 }
 
 func (p *preview) writeParams(b *strings.Builder) {
@@ -120,6 +121,18 @@ func (m *previewModel) write(b *strings.Builder, bounded bool) {
 		b.WriteString("; it costs nothing")
 	}
 	b.WriteByte('\n')
+}
+
+// write writes what earlier runs spent.
+func (e *previewEstimate) write(b *strings.Builder) {
+	switch {
+	case e == nil:
+		b.WriteString("estimate: none; no run of this opening has succeeded yet\n")
+	case e.Runs == 1:
+		fmt.Fprintf(b, "estimate: %d tokens, %s, as the last run\n", e.Tokens, dollars(e.USD))
+	default:
+		fmt.Fprintf(b, "estimate: %d tokens, %s, the median of the last %d runs\n", e.Tokens, dollars(e.USD), e.Runs)
+	}
 }
 
 // write writes the limits, each with who set it.

@@ -2,6 +2,7 @@ package runloop
 
 import (
 	"cmp"
+	"context"
 	"encoding/json"
 	"errors"
 	"slices"
@@ -9,6 +10,7 @@ import (
 
 	"github.com/runloop-os/runloop/broker"
 	"github.com/runloop-os/runloop/opening"
+	"github.com/runloop-os/runloop/pog"
 )
 
 // preview is what a run would be: what is told before anything is sent, and all
@@ -21,6 +23,15 @@ type preview struct {
 	Nodes     []previewNode   `json:"nodes"`
 	Models    []previewModel  `json:"models"` // that may be asked; none: no agent may ask
 	Limits    previewLimits   `json:"limits"`
+	// Estimate is what earlier runs of the same opening spent; nil: there are none.
+	Estimate *previewEstimate `json:"estimate"`
+}
+
+// previewEstimate is the median of earlier runs.
+type previewEstimate struct {
+	Runs   int     `json:"runs"` // that it is made of
+	Tokens int64   `json:"tokens"`
+	USD    float64 `json:"usd"`
 }
 
 // previewNode is one node. Those of an opening inside follow the node that it
@@ -78,6 +89,23 @@ func (d *desk) preview(source string, plan *opening.Plan, asked opening.Limits, 
 		}
 	}
 	return p
+}
+
+// estimateFrom is how many runs an estimate is made of, at most.
+const estimateFrom = 20
+
+// estimateOf looks up what earlier runs of an opening spent. A ledger that cannot
+// be read gives none: nothing depends on it.
+func (o *IO) estimateOf(ctx context.Context, cfg *Loaded, openingID string) *previewEstimate {
+	runs, err := pog.PeekUsage(ctx, o.storeOptions(cfg), openingID, estimateFrom)
+	if err != nil || len(runs) == 0 {
+		return nil
+	}
+	slices.SortFunc(runs, func(a, b pog.PeekedUsage) int {
+		return cmp.Or(cmp.Compare(a.Tokens, b.Tokens), cmp.Compare(a.USD, b.USD))
+	})
+	middle := runs[len(runs)/2]
+	return &previewEstimate{len(runs), middle.Tokens, middle.USD}
 }
 
 // previewNodes lists the nodes of an opening of the plan.
