@@ -56,6 +56,7 @@ var environmentRows = [][2]string{
 	{"FORCE_COLOR, CLICOLOR_FORCE", "colours without a terminal, unless 0; NO_COLOR and --color go before"},
 	{"TERM", "dumb: no colours, nothing that redraws itself, no questions"},
 	{"CI", "nothing that redraws itself"},
+	{"SHELL", "what runs a prompt that is for the shell"},
 	{"HOME", "below it lies .runloop, with configuration and state"},
 	{"XDG_CACHE_HOME", "where compiled modules are kept, in runloop/modules"},
 	{"RUNLOOP_ROUTER_TIMEOUT_MS", "as rlp route --timeout-ms"},

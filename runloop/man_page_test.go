@@ -201,11 +201,14 @@ func (p *manPage) example(lines []string) {
 // topics writes what rlp help explains beside commands.
 func (p *manPage) topics() {
 	names := map[string]string{
-		"exit-codes": "EXIT STATUS", "flags": "COMMON FLAGS", "environment": "ENVIRONMENT", "output": "OUTPUT",
+		"prompt": "PROMPTS", "exit-codes": "EXIT STATUS", "flags": "COMMON FLAGS", "environment": "ENVIRONMENT", "output": "OUTPUT",
 	}
 	for _, t := range topics() {
 		if t.name == "exit-codes" && p.name != "rlp" {
 			t.rows = slices.DeleteFunc(slices.Clone(t.rows), func(r [2]string) bool { return strings.HasPrefix(r[1], "rlp route") })
+		}
+		if t.name == "prompt" && p.name != "rlp" {
+			continue
 		}
 		p.request("SH", names[t.name])
 		p.list(t.rows)
