@@ -2,12 +2,12 @@ package router
 
 import (
 	"errors"
-	"fmt"
 	"strconv"
-	"strings"
 	"time"
 	"unicode"
 	"unicode/utf8"
+
+	"github.com/runloop-os/runloop/router/str"
 )
 
 // A prompt may say what it may cost: `:budget 30s $0.05 2000t`, at its beginning
@@ -45,9 +45,9 @@ type BudgetError struct {
 // Error implements error.
 func (e *BudgetError) Error() string {
 	if e.Word == "" {
-		return fmt.Sprintf("%s at character %d: %s", BudgetMark, e.Char, e.Msg)
+		return BudgetMark + " at character " + strconv.Itoa(e.Char) + ": " + e.Msg
 	}
-	return fmt.Sprintf("%s at character %d, %q: %s", BudgetMark, e.Char, e.Word, e.Msg)
+	return BudgetMark + " at character " + strconv.Itoa(e.Char) + ", " + strconv.Quote(e.Word) + ": " + e.Msg
 }
 
 // budgetWord is a word of a prompt and where it stands, in bytes.
@@ -59,7 +59,7 @@ type budgetWord struct {
 // CutBudget takes the budget out of a prompt. The error is a *BudgetError: a
 // budget that cannot be read, that is there twice, or that stands in the middle.
 func CutBudget(prompt string) (text string, b Budget, err error) {
-	if !strings.Contains(prompt, BudgetMark) {
+	if !str.Contains(prompt, BudgetMark) {
 		return prompt, b, nil
 	}
 	words := budgetWords(prompt)
@@ -83,13 +83,13 @@ func CutBudget(prompt string) (text string, b Budget, err error) {
 	default:
 		return "", Budget{}, p.wrong(end, "a budget stands at the beginning or at the end, and this is no part of it; "+budgetWants+budgetEscape)
 	}
-	return unescapeMark(strings.TrimSpace(text)), p.budget, nil
+	return unescapeMark(str.TrimSpace(text)), p.budget, nil
 }
 
 // MeansBudget reports whether something in a prompt is meant as a budget, well
 // formed or not: the word, and behind it what begins like a part.
 func MeansBudget(prompt string) bool {
-	if !strings.Contains(prompt, BudgetMark) {
+	if !str.Contains(prompt, BudgetMark) {
 		return false
 	}
 	words := budgetWords(prompt)
@@ -98,7 +98,7 @@ func MeansBudget(prompt string) bool {
 			continue
 		}
 		next := words[i+1].text
-		if _, broken := brokenDollars(next); broken || strings.ContainsRune("$0123456789", rune(next[0])) {
+		if _, broken := brokenDollars(next); broken || str.ContainsRune("$0123456789", rune(next[0])) {
 			return true
 		}
 	}
@@ -108,17 +108,17 @@ func MeansBudget(prompt string) bool {
 // brokenDollars recognises what a shell makes of $0.05 in double quotes: its own
 // name and the cents.
 func brokenDollars(word string) (cents string, ok bool) {
-	_, cents, ok = strings.Cut(strings.TrimSuffix(word, ","), "sh.")
-	return cents, ok && cents != "" && strings.Trim(cents, "0123456789") == ""
+	_, cents, ok = str.Cut(str.TrimSuffix(word, ","), "sh.")
+	return cents, ok && cents != "" && str.Trim(cents, "0123456789") == ""
 }
 
 // hasBudget reports whether a line is a prompt for its budget alone: one begins
 // it, well formed or not, or a good one ends it.
 func hasBudget(line string) bool {
-	if !strings.Contains(line, BudgetMark) {
+	if !str.Contains(line, BudgetMark) {
 		return false
 	}
-	first, _, _ := strings.Cut(line, " ")
+	first, _, _ := str.Cut(line, " ")
 	if first == BudgetMark {
 		return true
 	}
@@ -159,7 +159,7 @@ func marksOf(words []budgetWord) []int {
 	return out
 }
 
-func unescapeMark(text string) string { return strings.ReplaceAll(text, `\`+BudgetMark, BudgetMark) }
+func unescapeMark(text string) string { return str.ReplaceAll(text, `\`+BudgetMark, BudgetMark) }
 
 // budgetReader reads the parts of a budget.
 type budgetReader struct {
@@ -191,18 +191,18 @@ func (p *budgetReader) read(from int) (end int, err error) {
 // part reads the part at a word and gives how many words it takes, 0 if it is
 // none.
 func (p *budgetReader) part(i int) (int, error) {
-	word := strings.TrimSuffix(p.words[i].text, ",")
-	if usd, ok := strings.CutPrefix(word, "$"); ok {
+	word := str.TrimSuffix(p.words[i].text, ",")
+	if usd, ok := str.CutPrefix(word, "$"); ok {
 		return 1, p.setUSD(usd)
 	}
-	digits := strings.TrimLeft(word, "0123456789.")
+	digits := str.TrimLeft(word, "0123456789.")
 	if len(digits) == len(word) {
 		return 0, nil
 	}
 	number, unit := word[:len(word)-len(digits)], digits
 	n := 1
 	if unit == "" && i+1 < len(p.words) && word == p.words[i].text {
-		unit = strings.TrimSuffix(p.words[i+1].text, ",")
+		unit = str.TrimSuffix(p.words[i+1].text, ",")
 		if isTokenUnit(unit) {
 			n = 2
 		} else {
@@ -231,7 +231,7 @@ var errTwice = errors.New("that was said already")
 func (p *budgetReader) setUSD(text string) error {
 	usd, err := strconv.ParseFloat(text, 64)
 	switch {
-	case err != nil || strings.Trim(text, "0123456789.") != "":
+	case err != nil || str.Trim(text, "0123456789.") != "":
 		return errors.New("not an amount of dollars, such as $0.05")
 	case usd < budgetUSDMin || usd > budgetUSDMax:
 		return errors.New("want $0.000001 to $1000000000")
@@ -246,7 +246,7 @@ func (p *budgetReader) setTokens(text string) error {
 	n, err := strconv.ParseInt(text, 10, 64)
 	switch {
 	case err != nil || n < 1 || n > budgetTokensMax:
-		return fmt.Errorf("want 1 to %d tokens, a whole number", int64(budgetTokensMax))
+		return errors.New("want 1 to " + strconv.FormatInt(budgetTokensMax, 10) + " tokens, a whole number")
 	case p.budget.Tokens != 0:
 		return errTwice
 	}

@@ -3,11 +3,11 @@ package router
 import (
 	"bytes"
 	"errors"
-	"fmt"
 	"slices"
 	"strconv"
-	"strings"
 	"time"
+
+	"github.com/runloop-os/runloop/router/str"
 )
 
 // Correction is the user's own word that lines with a key belong to a side.
@@ -39,9 +39,9 @@ const (
 	anyFirst         = "*" // in place of a word that may not be written down
 )
 
-// errCorrections is what is wrong with a file that FormatCorrections did not
+// notCorrections is what is wrong with a file that FormatCorrections did not
 // make.
-var errCorrections = errors.New("not a whole file of corrections")
+const notCorrections = "not a whole file of corrections"
 
 // FormatCorrections writes the newest corrections as a small file. Of several
 // with one key the newest stays; what does not fit into a line is left out.
@@ -58,11 +58,11 @@ func FormatCorrections(list []Correction) []byte {
 		seen[c.Key] = true
 		b.WriteString(line)
 	}
-	return append(fmt.Appendf(nil, "%s %d\n", correctionsTitle, len(seen)), b.Bytes()...)
+	return append([]byte(correctionsTitle+" "+strconv.Itoa(len(seen))+"\n"), b.Bytes()...)
 }
 
 func (c *Correction) line() string {
-	return fmt.Sprintf("%d\t%s%s", c.Time.UnixMilli(), c.Side, c.Key.tail())
+	return strconv.FormatInt(c.Time.UnixMilli(), 10) + "\t" + string(c.Side) + c.Key.tail()
 }
 
 // tail is the end of the line of a key.
@@ -88,22 +88,22 @@ func (c *Correction) valid() bool {
 // validShape reports whether a shape consists of what shapes are made of.
 func validShape(s string) bool {
 	const letters = "abcdefghijklmnopqrstuvwxyz0123456789=-+ "
-	return s != "" && len(s) <= 128 && strings.Trim(s, letters) == ""
+	return s != "" && len(s) <= 128 && str.Trim(s, letters) == ""
 }
 
 // ParseCorrections takes the content of a small file. It looks at no more
 // than it needs to: the rest is read when a line asks for it.
 func ParseCorrections(data []byte) (*Corrections, error) {
-	title, rest, ok := strings.Cut(string(data), "\n")
-	count, named := strings.CutPrefix(title, correctionsTitle+" ")
+	title, rest, ok := str.Cut(string(data), "\n")
+	count, named := str.CutPrefix(title, correctionsTitle+" ")
 	n, err := strconv.Atoi(count)
 	switch {
 	case !ok || !named || err != nil:
-		return nil, errCorrections
+		return nil, errors.New(notCorrections)
 	case n < 0 || n > maxCorrections || len(data) > MaxCorrectionsFile:
-		return nil, fmt.Errorf("%w: too large", errCorrections)
-	case strings.Count(rest, "\n") != n || rest != "" && rest[len(rest)-1] != '\n':
-		return nil, fmt.Errorf("%w: %d lines were to follow", errCorrections, n)
+		return nil, errors.New(notCorrections + ": too large")
+	case str.Count(rest, "\n") != n || rest != "" && rest[len(rest)-1] != '\n':
+		return nil, errors.New(notCorrections + ": " + strconv.Itoa(n) + " lines were to follow")
 	}
 	return &Corrections{"\n" + rest}, nil
 }
@@ -115,7 +115,7 @@ func (c *Corrections) List() []Correction {
 		return nil
 	}
 	var out []Correction
-	for line := range strings.Lines(c.text[1:]) {
+	for line := range str.Lines(c.text[1:]) {
 		if one, ok := parseCorrection(line); ok {
 			out = append(out, one)
 		}
@@ -129,17 +129,17 @@ func (c *Corrections) find(k Key) (Correction, bool) {
 		return Correction{}, false
 	}
 	tail := k.tail()
-	at := strings.Index(c.text, tail)
+	at := str.Index(c.text, tail)
 	if at < 0 {
 		return Correction{}, false
 	}
-	start := strings.LastIndexByte(c.text[:at], '\n') + 1
+	start := str.LastIndexByte(c.text[:at], '\n') + 1
 	return parseCorrection(c.text[start : at+len(tail)])
 }
 
 // parseCorrection reads a line of the file, with its end.
 func parseCorrection(line string) (Correction, bool) {
-	f := strings.Split(strings.TrimSuffix(line, "\n"), "\t")
+	f := str.Split(str.TrimSuffix(line, "\n"), "\t")
 	if len(f) != 4 {
 		return Correction{}, false
 	}

@@ -1,6 +1,7 @@
 package router
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"strings"
@@ -306,7 +307,7 @@ func TestCorrectionsStandBack(t *testing.T) {
 // TestWhyCorrected pins what rlp why --json says of a correction.
 func TestWhyCorrected(t *testing.T) {
 	c := corrections(t, map[string]Route{"deploy the old site": ToShell})
-	why, err := classify(Input{Line: "deploy the new site", Corrections: c}).Why()
+	why, err := json.Marshal(classify(Input{Line: "deploy the new site", Corrections: c}).Why())
 	const want = `"correction":{"first":"deploy","shape":"words=3-4 prose=1","recorded":"2026-03-01T12:00:00Z","instead_of":"score"}}`
 	if err != nil || !strings.HasSuffix(string(why), want) {
 		t.Errorf("%s, %v", why, err)

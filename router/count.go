@@ -1,6 +1,6 @@
 package router
 
-import "strings"
+import "github.com/runloop-os/runloop/router/str"
 
 // wordCount is what the words of a line are, quotes, flags and paths aside.
 // The command itself is not counted.
@@ -104,7 +104,7 @@ func (n *wordCount) meaning(t *token) {
 	switch {
 	case en != "" || stem(t.core) != "":
 		n.common++
-	case other == "" && len(t.core) >= 4 && command(t.core) == "" && strings.IndexByte(t.core, '-') < 0:
+	case other == "" && len(t.core) >= 4 && command(t.core) == "" && str.IndexByte(t.core, '-') < 0:
 		n.strange++
 	}
 }

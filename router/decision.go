@@ -1,9 +1,6 @@
 package router
 
-import (
-	"encoding/json"
-	"time"
-)
+import "time"
 
 // Exit codes of `rlp route` (spec/08). A timeout, 12, is the caller's.
 const (
@@ -40,25 +37,28 @@ func appendBool(b []byte, v bool) []byte {
 	return append(b, "false"...)
 }
 
-// Why returns the decision with its evidence, as `rlp why --json` prints it.
-func (d Decision) Why() ([]byte, error) {
+// Reasons is a decision with its evidence, as `rlp why --json` prints it.
+type Reasons struct {
+	Version  int       `json:"version"`
+	Route    Route     `json:"route"`
+	Rule     Rule      `json:"rule"`
+	Blocked  bool      `json:"blocked"`
+	Confirm  bool      `json:"confirm"`
+	Shell    float64   `json:"shell"`
+	Agent    float64   `json:"agent"`
+	Features []Feature `json:"features"`
+	Pattern  string    `json:"pattern,omitempty"`
+	Said     *said     `json:"correction,omitempty"`
+}
+
+// Why returns the decision with its evidence.
+func (d Decision) Why() Reasons {
 	shell, agent := d.sums()
 	features := d.Features
 	if features == nil {
 		features = []Feature{}
 	}
-	return json.Marshal(struct {
-		Version  int       `json:"version"`
-		Route    Route     `json:"route"`
-		Rule     Rule      `json:"rule"`
-		Blocked  bool      `json:"blocked"`
-		Confirm  bool      `json:"confirm"`
-		Shell    float64   `json:"shell"`
-		Agent    float64   `json:"agent"`
-		Features []Feature `json:"features"`
-		Pattern  string    `json:"pattern,omitempty"`
-		Said     *said     `json:"correction,omitempty"`
-	}{1, d.Route, d.Rule, d.Blocked, d.Confirm, shell, agent, features, d.Pattern, d.said()})
+	return Reasons{1, d.Route, d.Rule, d.Blocked, d.Confirm, shell, agent, features, d.Pattern, d.said()}
 }
 
 // said is a correction that decided, as `rlp why --json` shows it.

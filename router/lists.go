@@ -2,8 +2,9 @@ package router
 
 import (
 	"errors"
-	"fmt"
-	"strings"
+	"strconv"
+
+	"github.com/runloop-os/runloop/router/str"
 )
 
 // ListConfig is the `router` section of the configuration, as far as it
@@ -59,13 +60,12 @@ func NewLists(cfg ListConfig) (*Lists, error) {
 		return nil, err
 	}
 	if len(cfg.Known) > maxKnown {
-		return nil, fmt.Errorf("router: known_commands: %d names, limit %d",
-			len(cfg.Known), maxKnown)
+		return nil, tooMany("known_commands", len(cfg.Known), "names", maxKnown)
 	}
 	l.known = make(map[string]bool, len(cfg.Known))
 	for i, name := range cfg.Known {
-		if name == "" || strings.ContainsAny(name, " \t\n") {
-			return nil, fmt.Errorf("router: known_commands[%d]: %.40q is not one word", i, name)
+		if name == "" || str.ContainsAny(name, " \t\n") {
+			return nil, entryError("known_commands", i, strconv.Quote(beginning(name))+" is not one word")
 		}
 		l.known[name] = true
 	}
@@ -75,16 +75,16 @@ func NewLists(cfg ListConfig) (*Lists, error) {
 // patterns turns those of one list into what is matched with.
 func (cfg *ListConfig) patterns(list string, in []string) ([]pattern, error) {
 	if len(in) > maxPatterns {
-		return nil, fmt.Errorf("router: %s: %d patterns, limit %d", list, len(in), maxPatterns)
+		return nil, tooMany(list, len(in), "patterns", maxPatterns)
 	}
 	out := make([]pattern, len(in))
 	for i, s := range in {
-		if strings.TrimSpace(s) == "" || len(s) > maxPatternLen {
-			return nil, fmt.Errorf("router: %s[%d]: want 1 to %d bytes", list, i, maxPatternLen)
+		if str.TrimSpace(s) == "" || len(s) > maxPatternLen {
+			return nil, entryError(list, i, "want 1 to "+strconv.Itoa(maxPatternLen)+" bytes")
 		}
 		out[i].text = s
 		if len(s) < 3 || s[0] != '/' || s[len(s)-1] != '/' {
-			out[i].sub = strings.ToLower(s)
+			out[i].sub = str.ToLower(s)
 			continue
 		}
 		if cfg.Compile == nil {
@@ -92,11 +92,30 @@ func (cfg *ListConfig) patterns(list string, in []string) ([]pattern, error) {
 		}
 		re, err := cfg.Compile(s[1 : len(s)-1])
 		if err != nil {
-			return nil, fmt.Errorf("router: %s[%d]: %w", list, i, err)
+			return nil, entryError(list, i, err.Error())
 		}
 		out[i].re = re
 	}
 	return out, nil
+}
+
+func tooMany(list string, n int, what string, most int) error {
+	return errors.New("router: " + list + ": " + strconv.Itoa(n) + " " + what + ", limit " + strconv.Itoa(most))
+}
+
+func entryError(list string, i int, what string) error {
+	return errors.New("router: " + list + "[" + strconv.Itoa(i) + "]: " + what)
+}
+
+// beginning is as much of a name as an error shows.
+func beginning(name string) string {
+	n := 0
+	for i := range name {
+		if n++; n > 40 {
+			return name[:i]
+		}
+	}
+	return name
 }
 
 // denies returns the pattern of the denylist that a line matches, or "".
@@ -127,7 +146,7 @@ func (f *folded) contains(sub string) bool {
 	if f.lower == "" {
 		f.lower = lower(f.text)
 	}
-	return strings.Contains(f.lower, sub)
+	return str.Contains(f.lower, sub)
 }
 
 // match tries patterns in order and returns the first that fits, as it was

@@ -1,6 +1,6 @@
 package router
 
-import "strings"
+import "github.com/runloop-os/runloop/router/str"
 
 // parsed is a line on its way through the rules.
 type parsed struct {
@@ -109,7 +109,7 @@ func (p *parsed) lookup(name string, kind Kind, info string) bool {
 	if has(info, builtin) || has(info, tagKeyword) || p.in.Lists.knows(name) {
 		return true
 	}
-	if strings.IndexByte(name, '/') >= 0 {
+	if str.IndexByte(name, '/') >= 0 {
 		return false
 	}
 	if p.in.Lookup != nil {
@@ -126,7 +126,7 @@ func (p *parsed) subcommand() bool {
 	}
 	next := p.tokens[p.at+1].text
 	for rest := subcommands(p.name); rest != ""; {
-		word, after, _ := strings.Cut(rest, " ")
+		word, after, _ := str.Cut(rest, " ")
 		if rest = after; word == next {
 			return true
 		}

@@ -1,6 +1,6 @@
 package router
 
-import "strings"
+import "github.com/runloop-os/runloop/router/str"
 
 // Shell is the dialect that would run the line.
 type Shell string
@@ -123,7 +123,7 @@ const MaxLine = 1 << 20
 // the same one, and only the first few kilobytes of a line are looked at
 // closely.
 func Classify(in Input) Decision {
-	line := strings.TrimSpace(in.Line)
+	line := str.TrimSpace(in.Line)
 	d := Decision{Route: ToShell, Rule: RuleBlank, Prompt: line}
 	if line == "" {
 		return d
@@ -174,8 +174,8 @@ func (d *Decision) forced(line string) bool {
 	switch {
 	case line[0] == '!':
 		d.Rule = RuleForced
-	case strings.HasPrefix(line, ", "), strings.HasPrefix(line, "@ "):
-		d.Route, d.Rule, d.Prompt = ToAgent, RuleForced, strings.TrimSpace(line[2:])
+	case str.HasPrefix(line, ", "), str.HasPrefix(line, "@ "):
+		d.Route, d.Rule, d.Prompt = ToAgent, RuleForced, str.TrimSpace(line[2:])
 	case hasBudget(line):
 		d.Route, d.Rule = ToAgent, RuleForced
 	default:

@@ -250,7 +250,7 @@ func TestWhy(t *testing.T) {
 			continue
 		}
 		n++
-		why, err := classify(Input{Line: line, Lookup: lookup}).Why()
+		why, err := json.Marshal(classify(Input{Line: line, Lookup: lookup}).Why())
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -319,7 +319,7 @@ func checkDecision(t testing.TB, line string, d Decision) {
 			t.Fatalf("%.60q: feature %+v", line, f)
 		}
 	}
-	if why, err := d.Why(); err != nil || !json.Valid(why) || !json.Valid(d.JSON()) {
+	if why, err := json.Marshal(d.Why()); err != nil || !json.Valid(why) || !json.Valid(d.JSON()) {
 		t.Fatalf("%.60q: %s %v", line, why, err)
 	}
 	// A single ASCII word with a digit in it might be a password.

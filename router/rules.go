@@ -1,9 +1,10 @@
 package router
 
 import (
-	"strings"
 	"unicode"
 	"unicode/utf8"
+
+	"github.com/runloop-os/runloop/router/str"
 )
 
 // certainlyShell finds lines that only a shell can be meant to read.
@@ -12,7 +13,7 @@ func (p *parsed) certainlyShell() (Route, Rule) {
 	switch c := p.line[0]; {
 	case c == '#':
 		return ToShell, RuleComment
-	case c == '^' && strings.Count(p.line, "^") >= 2:
+	case c == '^' && str.Count(p.line, "^") >= 2:
 		return ToShell, RuleHistory
 	case p.syntaxFirst():
 		if p.grammarHolds() {
@@ -40,7 +41,7 @@ func (p *parsed) syntaxFirst() bool {
 	switch p.line[0] {
 	case '`':
 		// "`make` fails since yesterday", "`make`'i durdur"
-		after := text[strings.LastIndexByte(text, '`')+1:]
+		after := text[str.LastIndexByte(text, '`')+1:]
 		return p.words.bare < 3 && p.words.alien == 0 && after == ""
 	case '(', '<', '>', '$':
 		// "$HOME is full, what can I delete?"
@@ -62,11 +63,11 @@ func (p *parsed) pathFirst(t *token) bool {
 		return false // Start/stop
 	}
 	for _, prefix := range [...]string{"./", "../", "~/", "/"} {
-		if strings.HasPrefix(text, prefix) {
+		if str.HasPrefix(text, prefix) {
 			return true
 		}
 	}
-	if t.kind != kindPath || strings.IndexByte(text, '/') < 0 || p.in.FirstKind == KindNone {
+	if t.kind != kindPath || str.IndexByte(text, '/') < 0 || p.in.FirstKind == KindNone {
 		return false
 	}
 	// Nobody asked the shell: "bin/run x" and "pause/resume the job" differ
@@ -98,13 +99,13 @@ func (p *parsed) blockFirst() bool {
 	}
 	switch t[0].text {
 	case "for", "select":
-		return strings.HasPrefix(t[1].text, "((") || p.opaque > 0 && p.ops > 0 && p.grammarHolds()
+		return str.HasPrefix(t[1].text, "((") || p.opaque > 0 && p.ops > 0 && p.grammarHolds()
 	case "case":
-		return third == "in" && (strings.IndexByte(t[1].text, '$') >= 0 || p.ops > 0)
+		return third == "in" && (str.IndexByte(t[1].text, '$') >= 0 || p.ops > 0)
 	case "if", "while", "until", "elif":
 		return p.condition(&t[1])
 	case "function":
-		body := len(t) == 2 || third == "{" || third == "()" || strings.HasSuffix(t[1].text, "()")
+		body := len(t) == 2 || third == "{" || third == "()" || str.HasSuffix(t[1].text, "()")
 		return body && p.grammarHolds()
 	case "then", "else", "do", "done", "fi", "esac", "}":
 		return p.ops > 0 && p.words.total() == 0
@@ -120,7 +121,7 @@ func (p *parsed) loopHeader() int {
 	if len(t) < 3 || t[0].text != "for" && t[0].text != "select" {
 		return 0
 	}
-	if third := t[2].text; third == "in" || third == "do" || strings.HasSuffix(t[1].text, ";") {
+	if third := t[2].text; third == "in" || third == "do" || str.HasSuffix(t[1].text, ";") {
 		return 3
 	}
 	return 0
@@ -151,7 +152,7 @@ func inIdioms(line string) bool {
 	if len(line) > 32 {
 		return false
 	}
-	switch strings.Join(strings.Fields(line), " ") {
+	switch str.Join(str.Fields(line), " ") {
 	case "who am i", "who mom likes": // POSIX who; the second is GNU's joke
 		return true
 	}
@@ -170,7 +171,7 @@ func (p *parsed) oneWord() (Route, Rule) {
 		return ToAgent, RuleScript
 	case p.known || t.kind != kindWord:
 		return ToShell, RuleOneWord
-	case t.alien && (t.dense > 0 || !strings.ContainsAny(t.core, "0123456789")):
+	case t.alien && (t.dense > 0 || !str.ContainsAny(t.core, "0123456789")):
 		return ToAgent, RuleScript
 	case greeting(t.core):
 		return ToAgent, RuleGreeting

@@ -1,9 +1,10 @@
 package router
 
 import (
-	"strings"
 	"unicode"
 	"unicode/utf8"
+
+	"github.com/runloop-os/runloop/router/str"
 )
 
 // What is looked at closely. The rest of a longer line adds nothing: by then
@@ -132,7 +133,7 @@ func (s *scanner) step(i int) int {
 // expands reports whether what follows a dollar sign makes it an expansion;
 // "$5" is a price.
 func expands(after string) bool {
-	return after != "" && (strings.IndexByte("{(_?!#@*-", after[0]) >= 0 || letterAt(after, 0))
+	return after != "" && (str.IndexByte("{(_?!#@*-", after[0]) >= 0 || letterAt(after, 0))
 }
 
 // quoteAt opens a quote, unless it is an apostrophe.
@@ -151,7 +152,7 @@ func (s *scanner) quoteAt(i int, c byte) {
 func (s *scanner) operator(i int) int {
 	s.out.ops++
 	s.shell = true
-	for i+1 < len(s.line) && strings.IndexByte("|&;<>", s.line[i+1]) >= 0 {
+	for i+1 < len(s.line) && str.IndexByte("|&;<>", s.line[i+1]) >= 0 {
 		i++
 	}
 	return i
@@ -172,7 +173,7 @@ func (s *scanner) apostrophe(i int) bool {
 	}
 	// In Turkish and others anything may follow; the shell would be left
 	// with an open quote.
-	last := strings.IndexByte(s.line[i+1:], '\'') < 0
+	last := str.IndexByte(s.line[i+1:], '\'') < 0
 	if !letterAt(s.line, i-1) {
 		// They put endings behind figures and quoted names, too: `make`'i.
 		return last && (s.line[i-1] == '`' || digitAt(s.line, i-1))
@@ -194,7 +195,7 @@ func inSet(set, w string) bool {
 	key[0] = ' '
 	n := 1 + copy(key[1:], w)
 	key[n] = ' '
-	return strings.Contains(set, string(key[:n+1]))
+	return str.Contains(set, string(key[:n+1]))
 }
 
 // letterAt reports whether a letter of ASCII or part of a longer character
@@ -217,7 +218,7 @@ func (s *scanner) flush(i int) {
 	switch {
 	case s.seen:
 		t.kind = kindQuoted
-	case s.shell && strings.Trim(t.text, "|&;<>") == "":
+	case s.shell && str.Trim(t.text, "|&;<>") == "":
 		t.kind = kindOp
 	default:
 		t.classify(s.shell)
@@ -245,7 +246,7 @@ func (t *token) classify(shell bool) {
 		return
 	}
 	switch {
-	case strings.Contains(text, "://"):
+	case str.Contains(text, "://"):
 	case pathLike(core):
 		t.kind = kindPath
 	case digitAt(core, 0):
@@ -302,7 +303,7 @@ func latin(r rune) bool {
 // trimPunctuation takes the punctuation of prose from both ends and returns
 // the last of it, brackets aside.
 func trimPunctuation(s string) (core string, end byte) {
-	s = strings.TrimLeft(s, "(\"¿¡“„«'")
+	s = str.TrimLeft(s, "(\"¿¡“„«'")
 	for s != "" {
 		r, n := utf8.DecodeLastRuneInString(s)
 		switch r {
@@ -326,8 +327,8 @@ func digitAt(s string, i int) bool { return i < len(s) && '0' <= s[i] && s[i] <=
 
 // assignment reports whether a token begins like NAME=.
 func assignment(s string) bool {
-	name, _, ok := strings.Cut(s, "=")
-	name = strings.TrimSuffix(name, "+")
+	name, _, ok := str.Cut(s, "=")
+	name = str.TrimSuffix(name, "+")
 	if !ok || name == "" || digitAt(name, 0) {
 		return false
 	}
@@ -342,19 +343,19 @@ func assignment(s string) bool {
 // pathLike reports whether a token names a file: a slash, a leading dot or
 // tilde, a wildcard, or a short extension.
 func pathLike(s string) bool {
-	if strings.IndexByte(s, '/') >= 0 {
+	if str.IndexByte(s, '/') >= 0 {
 		return !bothWords(s)
 	}
-	if s[0] == '.' || s[0] == '~' || strings.IndexByte(s, '*') >= 0 {
+	if s[0] == '.' || s[0] == '~' || str.IndexByte(s, '*') >= 0 {
 		return true
 	}
-	dot := strings.LastIndexByte(s, '.')
+	dot := str.LastIndexByte(s, '.')
 	ext := len(s) - dot - 1
-	return dot > 0 && ext >= 1 && ext <= 5 && strings.IndexByte(s, '@') < 0
+	return dot > 0 && ext >= 1 && ext <= 5 && str.IndexByte(s, '@') < 0
 }
 
 // bothWords knows "and/or" from a path.
 func bothWords(s string) bool {
-	left, right, _ := strings.Cut(lower(s), "/")
+	left, right, _ := str.Cut(lower(s), "/")
 	return english(left) != "" && english(right) != ""
 }

@@ -1,6 +1,6 @@
 package router
 
-import "strings"
+import "github.com/runloop-os/runloop/router/str"
 
 // The weights. They were chosen on the tuning part of the corpus and on the
 // even lines of the public sets that docs/routing.md names; the other parts
@@ -245,7 +245,7 @@ func (t *token) programName() bool {
 	if t.kind == kindWord {
 		return !t.capital && !t.alien && !dictionary(t.core)
 	}
-	return 'a' <= t.text[0] && t.text[0] <= 'z' && strings.ContainsAny(t.text, "0123456789")
+	return 'a' <= t.text[0] && t.text[0] <= 'z' && str.ContainsAny(t.text, "0123456789")
 }
 
 // hasPath reports whether a file is named after the first word.
@@ -260,7 +260,7 @@ func (p *parsed) hasPath() bool {
 
 // digits reports whether a token is a plain number.
 func (t *token) digits() bool {
-	return t.kind == kindNumber && strings.Trim(t.text, "0123456789") == ""
+	return t.kind == kindNumber && str.Trim(t.text, "0123456789") == ""
 }
 
 // proseArgument reports whether the first of several arguments is an English

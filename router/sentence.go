@@ -1,8 +1,9 @@
 package router
 
 import (
-	"strings"
 	"unicode/utf8"
+
+	"github.com/runloop-os/runloop/router/str"
 )
 
 // This file looks for sentences without a word that says so: in languages that
@@ -91,5 +92,5 @@ func (p *parsed) particle() bool {
 		return false
 	}
 	r, n := utf8.DecodeRuneInString(p.tokens[p.at+1].text)
-	return strings.ContainsRune("をはがのにでとも", r) && len(p.tokens[p.at+1].text) > n
+	return str.ContainsRune("をはがのにでとも", r) && len(p.tokens[p.at+1].text) > n
 }

@@ -3,8 +3,9 @@ package router
 import (
 	"errors"
 	"strconv"
-	"strings"
 	"unicode/utf8"
+
+	"github.com/runloop-os/runloop/router/str"
 )
 
 // Key names the lines that one correction is about: those with the same first
@@ -40,7 +41,7 @@ const aloneScript = aloneShape + " script"
 //
 // Errors: ErrNoKey; a blank line has none either.
 func KeyOf(in Input) (Key, error) {
-	line := strings.TrimSpace(in.Line)
+	line := str.TrimSpace(in.Line)
 	if line == "" {
 		return Key{}, errors.New("nothing was typed")
 	}
@@ -77,7 +78,7 @@ func (p *parsed) public() bool {
 	case p.single():
 		return plainWord(t) && dictionary(t.core)
 	case t.kind == kindPath:
-		return strings.IndexByte(t.text, '/') >= 0 && strings.IndexByte(t.text, '@') < 0
+		return str.IndexByte(t.text, '/') >= 0 && str.IndexByte(t.text, '@') < 0
 	}
 	return plainWord(t) || p.named()
 }
@@ -96,10 +97,10 @@ func plainWord(t *token) bool {
 	if t.kind != kindWord {
 		return false
 	}
-	tail := strings.Trim(t.text, `.,:;?!()"'`)
+	tail := str.Trim(t.text, `.,:;?!()"'`)
 	_, n := utf8.DecodeRuneInString(tail)
 	tail = tail[n:]
-	return tail == lower(tail) || tail == strings.ToUpper(tail)
+	return tail == lower(tail) || tail == str.ToUpper(tail)
 }
 
 // storable reports whether a first word fits into a field of a line of text.
@@ -107,7 +108,7 @@ func storable(first string) bool {
 	if first == "" || len(first) > maxFirst || first == anyFirst || !utf8.ValidString(first) {
 		return false
 	}
-	return strings.IndexFunc(first, func(r rune) bool {
+	return str.IndexFunc(first, func(r rune) bool {
 		return !strconv.IsPrint(r) || r == ' '
 	}) < 0
 }

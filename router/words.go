@@ -2,8 +2,9 @@ package router
 
 import (
 	_ "embed" // the word lists
-	"strings"
 	"unicode/utf8"
+
+	"github.com/runloop-os/runloop/router/str"
 )
 
 // wordList is a sorted text with one entry a line, each a word and, after a
@@ -62,7 +63,7 @@ func stem(w string) string {
 	for _, cut := range [...]struct{ ending, repair string }{
 		{"ies", "y"}, {"ing", ""}, {"ing", "e"}, {"ed", ""}, {"es", ""}, {"d", ""}, {"s", ""},
 	} {
-		base, ok := strings.CutSuffix(w, cut.ending)
+		base, ok := str.CutSuffix(w, cut.ending)
 		if !ok || len(base) < 3 {
 			continue
 		}
@@ -85,10 +86,10 @@ func (l wordList) find(w string) string {
 	lo, hi := 0, len(l) // lo is always the start of a line
 	for lo < hi {
 		mid := (lo + hi) / 2
-		start := lo + strings.LastIndexByte(string(l[lo:mid]), '\n') + 1
-		end := start + strings.IndexByte(string(l[start:]), '\n')
+		start := lo + str.LastIndexByte(string(l[lo:mid]), '\n') + 1
+		end := start + str.IndexByte(string(l[start:]), '\n')
 		line := string(l[start:end])
-		switch name, info, _ := strings.Cut(line, " "); {
+		switch name, info, _ := str.Cut(line, " "); {
 		case name == w && line[0] != '#':
 			return info
 		case line[0] == '#' || name < w:
@@ -103,9 +104,9 @@ func (l wordList) find(w string) string {
 // each calls f with every word of the list until it returns false.
 func (l wordList) each(f func(word string) bool) {
 	for rest := string(l); rest != ""; {
-		line, after, _ := strings.Cut(rest, "\n")
+		line, after, _ := str.Cut(rest, "\n")
 		rest = after
-		if name, _, ok := strings.Cut(line, " "); ok && line[0] != '#' && !f(name) {
+		if name, _, ok := str.Cut(line, " "); ok && line[0] != '#' && !f(name) {
 			return
 		}
 	}
@@ -113,17 +114,17 @@ func (l wordList) each(f func(word string) bool) {
 
 // firstField is what stands before the first blank.
 func firstField(s string) string {
-	head, _, _ := strings.Cut(s, " ")
+	head, _, _ := str.Cut(s, " ")
 	return head
 }
 
-func has(tags string, tag byte) bool { return strings.IndexByte(tags, tag) >= 0 }
+func has(tags string, tag byte) bool { return str.IndexByte(tags, tag) >= 0 }
 
 // lower is strings.ToLower without an allocation for what is lower case.
 func lower(s string) string {
 	for i := range len(s) {
 		if c := s[i]; c >= utf8.RuneSelf || 'A' <= c && c <= 'Z' {
-			return strings.ToLower(s)
+			return str.ToLower(s)
 		}
 	}
 	return s

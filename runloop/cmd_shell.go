@@ -7,6 +7,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"github.com/runloop-os/runloop/router"
+	"github.com/runloop-os/runloop/router/shell"
 )
 
 // shells are those with an integration.
@@ -70,7 +71,7 @@ func shellInit(io *IO, args []string) error {
 	if len(args) != 1 {
 		return usageErrorf("which shell? rlp shell init %s", strings.Join(shells, "|"))
 	}
-	script, err := router.ShellScript(router.Shell(args[0]), version)
+	script, err := shell.Script(router.Shell(args[0]), version)
 	if err != nil {
 		return usageErrorf("%v%s; there are: %s", err, didYouMean(args[0], shells), strings.Join(shells, ", "))
 	}

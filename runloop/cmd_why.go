@@ -1,6 +1,7 @@
 package runloop
 
 import (
+	"encoding/json"
 	"fmt"
 	"io"
 	"strconv"
@@ -45,7 +46,7 @@ func whyCommand(io *IO, args []string) error {
 	}
 	d := router.Classify(*in)
 	if f.JSON {
-		b, err := d.Why()
+		b, err := json.Marshal(d.Why())
 		if err != nil {
 			return err
 		}

@@ -6,7 +6,7 @@ import (
 	"path/filepath"
 	"strings"
 
-	"github.com/runloop-os/runloop/router"
+	"github.com/runloop-os/runloop/router/shell"
 )
 
 // change is one thing that is on this machine because of the program.
@@ -83,15 +83,15 @@ func (o *IO) below(variable string, names ...string) []string {
 // were kept of them.
 func (o *IO) changedStartupFiles() []change {
 	var out []change
-	for _, shell := range shells {
-		e := &startupEdit{shell: shell}
+	for _, name := range shells {
+		e := &startupEdit{shell: name}
 		if e.complete(o) != nil {
 			continue
 		}
 		if f, err := openStartupFile(e.rcPath); err == nil {
-			if block, err := router.FindBlock(f.text); err == nil && block != nil {
+			if block, err := shell.FindBlock(f.text); err == nil && block != nil {
 				out = append(out, change{fmt.Sprintf("lines %d to %d of a startup file", block.Lines[0], block.Lines[1]),
-					e.rcPath, "rlp shell disable --shell " + shell})
+					e.rcPath, "rlp shell disable --shell " + name})
 			}
 		}
 		copies, _ := filepath.Glob(e.rcPath + ".runloop-*") // fails on bad patterns only

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/runloop-os/runloop/router"
+	"github.com/runloop-os/runloop/router/shell"
 )
 
 // Bounds of the check of rlp route.
@@ -76,12 +77,12 @@ func (e *examination) shell(ctx context.Context, start bool) {
 }
 
 // startupFile looks for the block in the startup file.
-func (e *examination) startupFile(edit *startupEdit) *router.Block {
+func (e *examination) startupFile(edit *startupEdit) *shell.Block {
 	const name = "startup file"
 	f, err := openStartupFile(edit.rcPath)
-	var block *router.Block
+	var block *shell.Block
 	if err == nil {
-		block, err = router.FindBlock(f.text)
+		block, err = shell.FindBlock(f.text)
 	}
 	switch {
 	case err != nil:

@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/runloop-os/runloop/router"
+	"github.com/runloop-os/runloop/router/shell"
 )
 
 // examine runs rlp doctor in a home and returns its checks by name and result.
@@ -72,9 +73,9 @@ func TestDoctorLooksAtShells(t *testing.T) {
 			rc := h.dir + "/." + string(tt.shell) + "rc"
 			text := "none\n"
 			if tt.before != "none" {
-				block, err := router.StartupBlock(tt.shell, "")
+				block, err := shell.StartupBlock(tt.shell, "")
 				h.Check(err)
-				edited, err := router.WithBlock([]byte(tt.before+"\n"), block)
+				edited, err := shell.WithBlock([]byte(tt.before+"\n"), block)
 				h.Check(err)
 				text = string(edited) + tt.after + "\n"
 			} else {

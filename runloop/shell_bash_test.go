@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"github.com/runloop-os/runloop/router"
+	"github.com/runloop-os/runloop/router/shell"
 )
 
 // bashPane is a pane with a bash of some version, 502 for 5.2.
@@ -748,7 +749,7 @@ func TestShellBashOnAndOff(t *testing.T) {
 // TestShellBashWithoutTerminal: in shells that no person types into, the
 // integration says nothing and changes nothing.
 func TestShellBashWithoutTerminal(t *testing.T) {
-	script, err := router.ShellScript(router.Bash, "test")
+	script, err := shell.Script(router.Bash, "test")
 	if err != nil {
 		t.Fatal(err)
 	}

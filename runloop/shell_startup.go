@@ -13,6 +13,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"github.com/runloop-os/runloop/router"
+	"github.com/runloop-os/runloop/router/shell"
 )
 
 // startupEdit is what `rlp shell enable` and its siblings are told.
@@ -87,11 +88,11 @@ func shellEnable(io *IO, e *startupEdit, opening string) error {
 			}
 		}
 	}
-	block, err := router.StartupBlock(router.Shell(e.shell), opening)
+	block, err := shell.StartupBlock(router.Shell(e.shell), opening)
 	if err != nil {
 		return usageErrorf("--opening: %v", err)
 	}
-	changed, err := e.apply(io, "enabled", func(text []byte) ([]byte, error) { return router.WithBlock(text, block) })
+	changed, err := e.apply(io, "enabled", func(text []byte) ([]byte, error) { return shell.WithBlock(text, block) })
 	if err != nil || !changed {
 		return err
 	}
@@ -104,7 +105,7 @@ func shellDisable(io *IO, e *startupEdit) error {
 	if err := e.complete(io); err != nil {
 		return err
 	}
-	changed, err := e.apply(io, "disabled", router.WithoutBlock)
+	changed, err := e.apply(io, "disabled", shell.WithoutBlock)
 	if changed && io.getenv(stateVariable) != "" {
 		fmt.Fprintln(io.Stderr, "shells that are open keep it until they end, or until runloop_router_off")
 	}

@@ -8,7 +8,7 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/runloop-os/runloop/router"
+	"github.com/runloop-os/runloop/router/shell"
 )
 
 // stateVariable is where a shell says that the integration is loaded: the
@@ -69,9 +69,9 @@ func shellStatus(io *IO, e *startupEdit) error {
 	_, err := exec.LookPath("rlp")
 	r.OnPath = err == nil || errors.Is(err, exec.ErrDot)
 	f, err := openStartupFile(e.rcPath)
-	var block *router.Block
+	var block *shell.Block
 	if err == nil {
-		block, err = router.FindBlock(f.text)
+		block, err = shell.FindBlock(f.text)
 	}
 	if err != nil {
 		r.Problem = err.Error()

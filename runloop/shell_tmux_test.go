@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/runloop-os/runloop/router"
+	"github.com/runloop-os/runloop/router/shell"
 )
 
 // The shell's integration is tested in real shells in a real terminal: each
@@ -146,7 +147,7 @@ func (p *pane) installPrograms(opt paneOptions) {
 		}
 		p.write("bin/rlp", fmt.Sprintf(rlpStandIn, rlp, route, agent), 0o755)
 	}
-	script, err := router.ShellScript(opt.shell, "test")
+	script, err := shell.Script(opt.shell, "test")
 	p.Check(err)
 	p.write("runloop."+string(opt.shell), script, 0o644)
 }

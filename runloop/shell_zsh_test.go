@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/runloop-os/runloop/router"
+	"github.com/runloop-os/runloop/router/shell"
 )
 
 // ask is a line that goes to agents.
@@ -769,7 +770,7 @@ func TestShellZshStaysOff(t *testing.T) {
 // TestShellZshNotInteractive: in a script the text does nothing.
 func TestShellZshNotInteractive(t *testing.T) {
 	needPrograms(t, "zsh")
-	script, err := router.ShellScript(router.Zsh, "test")
+	script, err := shell.Script(router.Zsh, "test")
 	if err != nil {
 		t.Fatal(err)
 	}

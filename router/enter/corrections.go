@@ -2,9 +2,9 @@ package enter
 
 import (
 	"errors"
-	"fmt"
 	"io/fs"
 	"os"
+	"strconv"
 	"syscall"
 
 	"github.com/runloop-os/runloop/router"
@@ -27,12 +27,12 @@ func ReadCorrections(work string) (*router.Corrections, error) {
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", path, err)
+	var c *router.Corrections
+	if err == nil {
+		c, err = router.ParseCorrections(data)
 	}
-	c, err := router.ParseCorrections(data)
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w", path, err)
+		return nil, errors.New(path + ": " + err.Error())
 	}
 	return c, nil
 }
@@ -56,7 +56,7 @@ func readOwn(path string, most int) ([]byte, error) {
 	case int(st.Uid) != os.Geteuid() || st.Mode&0o022 != 0:
 		return nil, errors.New("can be written by others")
 	case st.Size > int64(most):
-		return nil, fmt.Errorf("has %d bytes, at most %d are read", st.Size, most)
+		return nil, errors.New("has " + strconv.FormatInt(st.Size, 10) + " bytes, at most " + strconv.Itoa(most) + " are read")
 	}
 	buf := make([]byte, st.Size)
 	for n := 0; n < len(buf); {

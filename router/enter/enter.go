@@ -5,9 +5,10 @@
 // with WebAssembly, SQL, HTTP and YAML in it that takes longer than all else that
 // the command does. The order is fixed: sorted by import path, the first whose
 // imports are ready is next (https://go.dev/ref/spec#Program_initialization). This
-// package imports so little, and its path sorts so early, that its init function
-// runs before those of the large libraries. When it has the answer it ends the
-// process, and they never run.
+// package, and the router, import nothing that comes behind package reflect: not
+// strings, for which there is package str, and not fmt. So its init function runs as
+// one of the first. When it has the answer it ends the process, and the others never
+// run.
 //
 // What it has no answer to it leaves to main, which decides in the same way with
 // everything at hand: a line that needs the shell's grammar, a pattern that is a

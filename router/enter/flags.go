@@ -2,11 +2,10 @@ package enter
 
 import (
 	"errors"
-	"fmt"
 	"strconv"
-	"strings"
 
 	"github.com/runloop-os/runloop/router"
+	"github.com/runloop-os/runloop/router/str"
 )
 
 // Flags are the arguments of rlp route.
@@ -50,18 +49,18 @@ func ParseFlags(args []string, getenv func(string) string) (*Flags, error) {
 		return nil, err
 	}
 	for i := 0; i < len(args); i++ {
-		arg, value, inline := strings.Cut(args[i], "=")
+		arg, value, inline := str.Cut(args[i], "=")
 		if args[i] == "--" {
-			f.Line, f.Given = strings.Join(args[i+1:], " "), i+1 < len(args)
+			f.Line, f.Given = str.Join(args[i+1:], " "), i+1 < len(args)
 			break
 		}
-		if !strings.HasPrefix(arg, "--") && arg != "-h" {
-			f.Line, f.Given = strings.Join(args[i:], " "), true
+		if !str.HasPrefix(arg, "--") && arg != "-h" {
+			f.Line, f.Given = str.Join(args[i:], " "), true
 			break
 		}
 		if f.setBool(arg) {
 			if inline {
-				return nil, fmt.Errorf("%s takes no value (see rlp route --help)", arg)
+				return nil, errors.New(arg + " takes no value (see rlp route --help)")
 			}
 			continue
 		}
@@ -70,7 +69,7 @@ func ParseFlags(args []string, getenv func(string) string) (*Flags, error) {
 		}
 		if !inline {
 			if i++; i >= len(args) {
-				return nil, fmt.Errorf("%s needs a value (see rlp route --help)", arg)
+				return nil, errors.New(arg + " needs a value (see rlp route --help)")
 			}
 			value = args[i]
 		}
@@ -93,7 +92,7 @@ func (f *Flags) fromEnvironment(getenv func(string) string) error {
 			continue
 		}
 		if f.set(v.flag, value) != nil {
-			return fmt.Errorf("%s=%s: %s", v.name, value, wants(v.flag))
+			return errors.New(v.name + "=" + value + ": " + wants(v.flag))
 		}
 	}
 	f.FirstDir = getenv("RUNLOOP_ROUTER_FIRST_DIR") == "1"
@@ -151,7 +150,7 @@ func (f *Flags) set(arg, value string) error {
 		ok = f.Was == router.ToShell || f.Was == router.ToAgent
 	}
 	if !ok {
-		return fmt.Errorf("%s %q: %s", arg, value, wants(arg))
+		return errors.New(arg + " " + strconv.Quote(value) + ": " + wants(arg))
 	}
 	return nil
 }

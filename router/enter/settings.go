@@ -2,16 +2,15 @@ package enter
 
 import (
 	"errors"
-	"fmt"
 	"hash/crc32"
 	"io/fs"
 	"os"
 	"strconv"
-	"strings"
 	"syscall"
 	"time"
 
 	"github.com/runloop-os/runloop/router"
+	"github.com/runloop-os/runloop/router/str"
 )
 
 // Settings are what a decision takes from the configuration.
@@ -66,7 +65,7 @@ func (s Sources) files() [4]string {
 // setByVariables reports whether the environment sets keys.
 func (s Sources) setByVariables() bool {
 	for _, kv := range s.Environ {
-		if strings.HasPrefix(kv, EnvPrefix) {
+		if str.HasPrefix(kv, EnvPrefix) {
 			return true
 		}
 	}
@@ -111,7 +110,9 @@ func (s Sources) identity() (id string, changed time.Time) {
 		switch {
 		case err == nil:
 			sys := st.Sys().(*syscall.Stat_t)
-			b = fmt.Appendf(b, " %d %d %d %d %d", sys.Dev, sys.Ino, sys.Size, sys.Mtim.Nano(), sys.Ctim.Nano())
+			for _, n := range [...]int64{int64(sys.Dev), int64(sys.Ino), sys.Size, sys.Mtim.Nano(), sys.Ctim.Nano()} {
+				b = strconv.AppendInt(append(b, ' '), n, 10)
+			}
 			for _, at := range [...]time.Time{st.ModTime(), time.Unix(sys.Ctim.Unix())} {
 				if at.After(changed) {
 					changed = at
@@ -137,8 +138,8 @@ func (s Sources) Recall() (*Settings, bool) {
 	if err != nil {
 		return nil, false
 	}
-	title, body, _ := strings.Cut(string(data), "\n")
-	rest, same := strings.CutPrefix(body, id)
+	title, body, _ := str.Cut(string(data), "\n")
+	rest, same := str.CutPrefix(body, id)
 	if !same || title != settingsLine(body) {
 		return nil, false
 	}
@@ -147,7 +148,7 @@ func (s Sources) Recall() (*Settings, bool) {
 
 // settingsLine is the first line of a small file.
 func settingsLine(body string) string {
-	return fmt.Sprintf("%s %08x", settingsTitle, crc32.ChecksumIEEE([]byte(body)))
+	return settingsTitle + " " + strconv.FormatUint(uint64(crc32.ChecksumIEEE([]byte(body))), 16)
 }
 
 // path is where the small file belongs, "" if there is no such place.
@@ -227,8 +228,8 @@ func formatSettings(s *Settings) string {
 
 func parseSettings(text string) (*Settings, bool) {
 	s := &Settings{FastpathShell: true}
-	for line := range strings.Lines(text) {
-		field, quoted, _ := strings.Cut(strings.TrimSuffix(line, "\n"), " ")
+	for line := range str.Lines(text) {
+		field, quoted, _ := str.Cut(str.TrimSuffix(line, "\n"), " ")
 		value, err := strconv.Unquote(quoted)
 		if err != nil {
 			return nil, false

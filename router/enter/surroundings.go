@@ -2,7 +2,8 @@ package enter
 
 import (
 	"os"
-	"strings"
+
+	"github.com/runloop-os/runloop/router/str"
 )
 
 // EnvPrefix begins every variable that sets a key of the configuration.
@@ -12,7 +13,7 @@ const EnvPrefix = "RUNLOOP__"
 func Getenv(environ []string) func(key string) string {
 	return func(key string) string {
 		for _, kv := range environ {
-			if k, v, _ := strings.Cut(kv, "="); k == key {
+			if k, v, _ := str.Cut(kv, "="); k == key {
 				return v
 			}
 		}
@@ -32,11 +33,11 @@ func DefaultWork(home string) string {
 // inPath reports whether a name is a program in one of the folders of PATH. Package
 // filepath is loaded later than this one.
 func inPath(name, path string) bool {
-	if strings.IndexByte(name, '/') >= 0 {
+	if str.IndexByte(name, '/') >= 0 {
 		return executable(name)
 	}
-	for dir := range strings.SplitSeq(path, ":") {
-		if strings.HasPrefix(dir, "/") && executable(dir+"/"+name) {
+	for dir := range str.SplitSeq(path, ":") {
+		if str.HasPrefix(dir, "/") && executable(dir+"/"+name) {
 			return true
 		}
 	}
@@ -49,4 +50,4 @@ func executable(path string) bool {
 }
 
 // base is the last element of a path.
-func base(path string) string { return path[strings.LastIndexByte(path, '/')+1:] }
+func base(path string) string { return path[str.LastIndexByte(path, '/')+1:] }

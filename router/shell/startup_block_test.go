@@ -1,4 +1,4 @@
-package router
+package shell
 
 import (
 	"os/exec"
@@ -6,9 +6,11 @@ import (
 	"testing"
 
 	"pgregory.net/rapid"
+
+	"github.com/runloop-os/runloop/router"
 )
 
-func startupBlock(t interface{ Fatal(...any) }, shell Shell, opening string) string {
+func startupBlock(t interface{ Fatal(...any) }, shell router.Shell, opening string) string {
 	block, err := StartupBlock(shell, opening)
 	if err != nil {
 		t.Fatal(err)
@@ -17,12 +19,12 @@ func startupBlock(t interface{ Fatal(...any) }, shell Shell, opening string) str
 }
 
 func TestWithBlock(t *testing.T) {
-	block := startupBlock(t, Bash, "")
+	block := startupBlock(t, router.Bash, "")
 	for _, tt := range []struct{ text, want string }{
 		{"", block},
 		{"export A=1\n", "export A=1\n" + block},
 		{"export A=1", "export A=1\n" + block},
-		{"a\n" + startupBlock(t, Zsh, "old") + "b", "a\n" + block + "b"},
+		{"a\n" + startupBlock(t, router.Zsh, "old") + "b", "a\n" + block + "b"},
 		{"a\n\t" + blockBegin + " \r\nold\n" + blockEnd, "a\n" + block},
 	} {
 		got, err := WithBlock([]byte(tt.text), block)
@@ -40,8 +42,8 @@ func TestBlockThatIsNotWhole(t *testing.T) {
 	for text, want := range map[string]string{
 		"a\n" + blockBegin + "\nb\n": "line 2 begins a block of runloop that does not end",
 		blockEnd + "\n":              "line 1 ends a block of runloop that does not begin",
-		blockBegin + "\n" + blockBegin + "\n" + blockEnd + "\n": "line 2 begins a second block",
-		startupBlock(t, Zsh, "") + startupBlock(t, Bash, ""):    "begins a second block",
+		blockBegin + "\n" + blockBegin + "\n" + blockEnd + "\n":            "line 2 begins a second block",
+		startupBlock(t, router.Zsh, "") + startupBlock(t, router.Bash, ""): "begins a second block",
 		"a\x00b": "no text",
 	} {
 		if _, err := WithBlock([]byte(text), "x"); err == nil || !strings.Contains(err.Error(), want) {
@@ -62,7 +64,7 @@ func TestBlockGoesAsItCame(t *testing.T) {
 		if text != "" {
 			text += "\n"
 		}
-		block, err := StartupBlock(Bash, rapid.String().Draw(t, "opening"))
+		block, err := StartupBlock(router.Bash, rapid.String().Draw(t, "opening"))
 		if err != nil {
 			return // a name that is none
 		}
@@ -86,7 +88,7 @@ func TestBlockIsHarmless(t *testing.T) {
 	}
 	for _, flags := range [][]string{{"-eu"}, {"-eui"}} {
 		cmd := exec.Command(bash, append(append([]string{"--norc", "--noprofile"}, flags...), "-c",
-			startupBlock(t, Bash, `it's "$HOME"`)+`printf %s "$RUNLOOP_ROUTER_OPENING_PATH"`)...)
+			startupBlock(t, router.Bash, `it's "$HOME"`)+`printf %s "$RUNLOOP_ROUTER_OPENING_PATH"`)...)
 		cmd.Env = []string{"PATH=/nowhere", "HOME=/nowhere", "TERM=dumb"}
 		var stderr strings.Builder
 		cmd.Stderr = &stderr

@@ -1,10 +1,12 @@
-package router
+package shell
 
 import (
 	"bytes"
 	"fmt"
 	"strings"
 	"unicode"
+
+	"github.com/runloop-os/runloop/router"
 )
 
 // The lines between which a startup file of a shell is ours.
@@ -17,7 +19,7 @@ const (
 // markers included. It does nothing in a shell that is not interactive, and
 // nothing when rlp is gone. An opening other than the default may be named; a
 // name with control characters is an error.
-func StartupBlock(shell Shell, opening string) (string, error) {
+func StartupBlock(shell router.Shell, opening string) (string, error) {
 	if strings.ContainsFunc(opening, unicode.IsControl) {
 		return "", fmt.Errorf("the opening %q has control characters in its name", opening)
 	}

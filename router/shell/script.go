@@ -1,26 +1,31 @@
-package router
+// Package shell has the integrations of zsh and bash: scripts in which Enter asks
+// `rlp route` where a line goes, and the lines of a startup file that load them
+// (spec/08 "The widgets").
+package shell
 
 import (
 	"embed"
 	"fmt"
 	"strings"
+
+	"github.com/runloop-os/runloop/router"
 )
 
 // shellFiles are the integrations; each names the shell that reads it.
 //
-//go:embed shell/runloop.*
+//go:embed runloop.*
 var shellFiles embed.FS
 
-// ShellScript returns the integration of a shell, for eval in it (spec/08 "The
+// Script returns the integration of a shell, for eval in it (spec/08 "The
 // widgets"). version is what the script says of itself in
 // RUNLOOP_ROUTER_STATE.
-func ShellScript(shell Shell, version string) (string, error) {
-	text, err := shellFiles.ReadFile("shell/runloop." + string(shell))
+func Script(shell router.Shell, version string) (string, error) {
+	text, err := shellFiles.ReadFile("runloop." + string(shell))
 	if err != nil {
 		return "", fmt.Errorf("there is no integration for the shell %q", shell)
 	}
 	script := strings.ReplaceAll(string(text), "@VERSION@", shellWord(version))
-	if shell == Zsh {
+	if shell == router.Zsh {
 		script = zshLoader(script)
 	}
 	return script, nil
