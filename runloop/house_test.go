@@ -102,6 +102,37 @@ func TestHouseImportsPointOneWay(t *testing.T) {
 	})
 }
 
+// early are the packages that those of `rlp route` may import, besides each other:
+// they are initialised before package reflect (see package router/enter, and
+// TestRouteIsEarly).
+var early = strings.Fields(`bytes embed errors hash/crc32 io io/fs iter os slices strconv sync sync/atomic syscall
+	time unicode unicode/utf8 unsafe`)
+
+func TestHouseRouteImportsLittle(t *testing.T) {
+	goFiles(t, func(file string) {
+		switch filepath.ToSlash(filepath.Dir(file)) {
+		case "router", "router/enter", "router/str":
+		default:
+			return
+		}
+		if strings.HasSuffix(file, "_test.go") {
+			return
+		}
+		parsed, err := parser.ParseFile(token.NewFileSet(), filepath.Join(root, file), nil, parser.ImportsOnly)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, spec := range parsed.Imports {
+			path := strings.Trim(spec.Path.Value, `"`)
+			of, ours := strings.CutPrefix(path, module+"/")
+			if !slices.Contains(early, path) && !(ours && (of == "router" || of == "router/str")) {
+				t.Errorf("%s imports %s, which is initialised too late for rlp route: see the comment on "+
+					"package router/enter; package router/str stands in for strings", file, path)
+			}
+		}
+	})
+}
+
 // TestHouseAgentsAreNotKnownByName keeps the host free of special cases for
 // built-in agents.
 func TestHouseAgentsAreNotKnownByName(t *testing.T) {
