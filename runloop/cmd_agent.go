@@ -99,7 +99,7 @@ func (d *desk) list(asJSON bool) error {
 		}
 		t.add(r.Ref, r.Version, r.Origin, granted, r.May+r.Error)
 	}
-	return t.write(d.io.Stdout, d.io.isTerminal(d.io.Stdout))
+	return d.io.showTable(t)
 }
 
 // row is an agent's line. One that is not granted shows what it asks for.

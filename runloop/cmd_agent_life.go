@@ -174,7 +174,7 @@ func (o *IO) agentPS(c *cli.Context) error {
 		case c.Bool("json"):
 			return printJSON(w, append([]wasm.AgentState{}, a.States...)) // [], not null
 		}
-		return agentTable(a.States).write(w, o.isTerminal(o.Stdout))
+		return o.writeTable(w, agentTable(a.States))
 	})
 }
 

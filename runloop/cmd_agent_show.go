@@ -65,7 +65,7 @@ func (d *desk) show(ref string, asJSON bool) error {
 	t.add("signed", s.Signed)
 	t.add("bundle", b.Digest)
 	t.add("module", b.ModuleDigest)
-	return t.write(d.io.Stdout, d.io.isTerminal(d.io.Stdout))
+	return d.io.showTable(t)
 }
 
 func addPorts(t *table, label string, ports map[string]wasm.Port) {

@@ -197,5 +197,5 @@ func (d *desk) showVerified(rows []verified, asJSON bool) error {
 		}
 		t.add(r.Agent, result, r.Signed, r.Digest)
 	}
-	return t.write(d.io.Stdout, d.io.isTerminal(d.io.Stdout))
+	return d.io.showTable(t)
 }

@@ -66,7 +66,7 @@ func (d *desk) showFindings(found []finding, asJSON bool) error {
 	for _, f := range found {
 		t.add(f.Of, f.Level, f.Text)
 	}
-	return t.write(d.io.Stdout, d.io.isTerminal(d.io.Stdout))
+	return d.io.showTable(t)
 }
 
 // lint checks one file or agent. An error means that it could not be looked at.

@@ -104,7 +104,7 @@ func configPath(io *IO, all, asJSON bool) error {
 			layers.add(layer.Name, layer.State, layer.Note)
 		}
 	}
-	if err := layers.write(io.Stdout, io.isTerminal(io.Stdout)); err != nil || !all {
+	if err := io.showTable(layers); err != nil || !all {
 		return err
 	}
 	fmt.Fprintln(io.Stdout)
@@ -112,7 +112,7 @@ func configPath(io *IO, all, asJSON bool) error {
 	for _, s := range l.settings() {
 		values.add(s.Key, s.text(), s.Layer)
 	}
-	return values.write(io.Stdout, io.isTerminal(io.Stdout))
+	return io.showTable(values)
 }
 
 // validated is what rlp config validate --json prints.

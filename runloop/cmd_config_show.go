@@ -51,7 +51,7 @@ func configShow(io *IO, keys []string, origin, asJSON bool) error {
 		}
 		t.add(row...)
 	}
-	return t.write(io.Stdout, io.isTerminal(io.Stdout))
+	return io.showTable(t)
 }
 
 // settingsOf are the settings with one of these names, or below one of them; no

@@ -111,23 +111,28 @@ func (o *IO) showExamination(e *examination, asJSON bool) error {
 	if asJSON {
 		return printJSON(o.Stdout, examined{!e.failed(), e.checks})
 	}
-	if !o.isTerminal(o.Stdout) {
+	if !o.isTerminalDevice(o.Stdout) {
 		t := &table{}
 		for _, c := range e.checks {
 			t.add(c.Result, c.Name, c.Found, c.Fix)
 		}
-		return t.write(o.Stdout, false)
+		return o.showTable(t)
 	}
 	_, err := io.WriteString(o.Stdout, e.text(o.colour(o.Stdout)))
 	return err
 }
 
-// Signs of the results and their colours (ECMA-48 SGR).
-var checkSigns = map[string]struct{ sign, colour string }{
-	checkOK:      {"+", "32"},
-	checkNote:    {".", "2"},
-	checkWarning: {"!", "33"},
-	checkFailed:  {"x", "31"},
+// sign is that of a result, and its colour (ECMA-48 SGR).
+func sign(result string) (sign, colour string) {
+	switch result {
+	case checkOK:
+		return "+", "32"
+	case checkWarning:
+		return "!", "33"
+	case checkFailed:
+		return "x", "31"
+	}
+	return ".", "2"
 }
 
 // text is the examination for a person: a line for each check, and below it what
@@ -139,9 +144,10 @@ func (e *examination) text(colour bool) string {
 	}
 	var b strings.Builder
 	for _, c := range e.checks {
-		mark := fmt.Sprintf("%s %-7s", checkSigns[c.Result].sign, c.Result)
+		sign, sgr := sign(c.Result)
+		mark := fmt.Sprintf("%s %-7s", sign, c.Result)
 		if colour {
-			mark = "\x1b[" + checkSigns[c.Result].colour + "m" + mark + "\x1b[0m"
+			mark = "\x1b[" + sgr + "m" + mark + "\x1b[0m"
 		}
 		fmt.Fprintf(&b, "%s  %-*s  %s\n", mark, wide, c.Name, printable(c.Found))
 		if c.Fix != "" {

@@ -65,7 +65,7 @@ func showHits(io *IO, hits []pog.Hit, asJSON bool) error {
 		t.add(h.Entity, strconv.FormatInt(h.EventID, 10), strings.Join(h.FoundBy, ","), h.Title,
 			strings.Join(strings.Fields(h.Excerpt), " "))
 	}
-	if err := t.write(io.Stdout, io.isTerminal(io.Stdout)); err != nil {
+	if err := io.showTable(t); err != nil {
 		return err
 	}
 	if len(hits) == 0 {
@@ -118,7 +118,7 @@ func showRows(io *IO, res *pog.Result, asJSON bool) error {
 	if res.Truncated != "" {
 		io.warnf("cut off by the limit on %s", res.Truncated)
 	}
-	return t.write(io.Stdout, io.isTerminal(io.Stdout))
+	return io.showTable(t)
 }
 
 func cellText(v any) string {
@@ -261,5 +261,5 @@ func showStats(io *IO, s *pog.Stats) error {
 	if s.ViewError != "" {
 		io.warnf("the views could not be brought up to date: %s", s.ViewError)
 	}
-	return t.write(io.Stdout, io.isTerminal(io.Stdout))
+	return io.showTable(t)
 }

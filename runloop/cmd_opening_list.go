@@ -58,7 +58,7 @@ func openingList(io *IO, dir string, asJSON bool) error {
 		}
 		t.add(l.Name, orText(about, "-"), l.File)
 	}
-	return t.write(io.Stdout, io.isTerminal(io.Stdout))
+	return io.showTable(t)
 }
 
 func listOpening(name string, dirs []string) listedOpening {

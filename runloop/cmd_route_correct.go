@@ -152,7 +152,7 @@ func listCorrections(ctx context.Context, io *IO, f *enter.Flags, l *correctionL
 		t.add(anyWord(c.First), c.Shape, string(c.Side), c.Time.UTC().Format(time.RFC3339),
 			"event:"+strconv.FormatInt(c.event, 10))
 	}
-	return t.write(io.Stdout, io.isTerminal(io.Stdout))
+	return io.showTable(t)
 }
 
 // correctionRow is a correction as --corrections --json lists it.

@@ -105,7 +105,7 @@ func (o *IO) runsList(c *cli.Context) error {
 			case c.Bool("json"):
 				return printJSON(w, runs)
 			}
-			return runsTable(runs).write(w, o.isTerminal(o.Stdout))
+			return o.writeTable(w, runsTable(runs))
 		})
 	})
 }
@@ -148,7 +148,7 @@ func runsShow(c *cli.Context, io *IO, id uuid.UUID) error {
 			}
 			t.add(n.Node, fmt.Sprint(n.Attempt), n.Agent, n.State, took, n.Error)
 		}
-		return t.write(io.Stdout, io.isTerminal(io.Stdout))
+		return io.showTable(t)
 	})
 }
 

@@ -163,7 +163,7 @@ func trustList(io *IO, asJSON bool) error {
 	for _, r := range t.Revocations {
 		rows.add("-", r.Key, "revoked "+r.At.Format(time.DateOnly), "none", r.Reason, "no")
 	}
-	return rows.write(io.Stdout, io.isTerminal(io.Stdout))
+	return io.showTable(rows)
 }
 
 // trustRows adds a row for each rule of a signer.

@@ -80,5 +80,5 @@ func (o *IO) showWhy(d *router.Decision) error {
 	for _, ft := range d.Features {
 		t.add(ft.Name, strconv.FormatFloat(ft.Weight, 'g', 3, 64), string(ft.Side))
 	}
-	return t.write(o.Stdout, o.isTerminal(o.Stdout))
+	return o.showTable(t)
 }

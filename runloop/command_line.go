@@ -107,10 +107,10 @@ func takesValue(flags []cli.Flag, arg string) bool {
 }
 
 // Errors of package flag, which the library passes on as text.
-var (
-	flagUnknown = regexp.MustCompile(`^flag provided but not defined: -(.*)$`)
-	flagNoValue = regexp.MustCompile(`^flag needs an argument: -(.*)$`)
-	flagInvalid = regexp.MustCompile(`^invalid (?:boolean )?value "(.*)" for (?:flag )?-([^:]*): (?:parse error|(.*))$`)
+const (
+	flagUnknown = "flag provided but not defined: -"
+	flagNoValue = "flag needs an argument: -"
+	flagInvalid = `^invalid (?:boolean )?value "(.*)" for (?:flag )?-([^:]*): (?:parse error|(.*))$`
 )
 
 // onUsageError says in our words what is wrong with a flag.
@@ -121,13 +121,13 @@ func onUsageError(c *cli.Context, err error, _ bool) error {
 
 func flagError(flags []cli.Flag, err error) error {
 	text := err.Error()
-	if m := flagUnknown.FindStringSubmatch(text); m != nil {
-		return fmt.Errorf("no flag %s%s", dashed(m[1]), nearestFlag(m[1], flags))
+	if name, ok := strings.CutPrefix(text, flagUnknown); ok {
+		return fmt.Errorf("no flag %s%s", dashed(name), nearestFlag(name, flags))
 	}
-	if m := flagNoValue.FindStringSubmatch(text); m != nil {
-		return fmt.Errorf("%s needs a value", dashed(m[1]))
+	if name, ok := strings.CutPrefix(text, flagNoValue); ok {
+		return fmt.Errorf("%s needs a value", dashed(name))
 	}
-	if m := flagInvalid.FindStringSubmatch(text); m != nil {
+	if m := regexp.MustCompile(flagInvalid).FindStringSubmatch(text); m != nil {
 		want := m[3]
 		if want == "" {
 			want = "that is not what it takes"

@@ -30,7 +30,7 @@ func (o *IO) showChanges(asJSON bool) error {
 	for _, c := range changes {
 		t.add(c.What, c.Path, c.Undo)
 	}
-	return t.write(o.Stdout, o.isTerminal(o.Stdout))
+	return o.showTable(t)
 }
 
 func (o *IO) changes() ([]change, error) {

@@ -61,20 +61,40 @@ type table struct {
 
 func (t *table) add(cells ...string) { t.rows = append(t.rows, cells) }
 
-// write aligns the columns under a heading on a terminal. Elsewhere cells are
-// separated by tabs, without a heading, for other programs to read.
-func (t *table) write(w io.Writer, terminal bool) error {
-	var b strings.Builder
-	if !terminal {
-		for _, row := range t.rows {
-			for i, c := range row {
-				row[i] = printable(c)
-			}
-			b.WriteString(strings.Join(row, "\t") + "\n")
-		}
-		_, err := io.WriteString(w, b.String())
-		return err
+// showTable prints a table on stdout.
+func (o *IO) showTable(t *table) error { return o.writeTable(o.Stdout, t) }
+
+// writeTable writes a table to w, which is stdout or what goes there.
+func (o *IO) writeTable(w io.Writer, t *table) error {
+	columns, _ := o.size(o.Stdout)
+	text := t.tabbed()
+	if o.isTerminalDevice(o.Stdout) {
+		text = t.aligned(columns)
 	}
+	_, err := io.WriteString(w, text)
+	return err
+}
+
+// tabbed is the table for other programs: cells are separated by tabs, there is
+// no heading, and nothing is cut off.
+func (t *table) tabbed() string {
+	var b strings.Builder
+	for _, row := range t.rows {
+		for i, c := range row {
+			row[i] = printable(c)
+		}
+		b.WriteString(strings.Join(row, "\t") + "\n")
+	}
+	return b.String()
+}
+
+// lastLeast is how much of the last column is shown at least, in characters:
+// where less fits, lines are left to the terminal to break.
+const lastLeast = 16
+
+// aligned is the table for a person: columns under a heading. The last one is cut
+// to what fits into so many columns of a terminal, 0 for any.
+func (t *table) aligned(columns int) string {
 	rows := append([][]string{t.head}, t.rows...)
 	wide := make([]int, len(t.head))
 	for _, row := range rows {
@@ -83,15 +103,27 @@ func (t *table) write(w io.Writer, terminal bool) error {
 			wide[i] = max(wide[i], utf8.RuneCountInString(row[i]))
 		}
 	}
+	left := columns
+	for _, n := range wide[:len(wide)-1] {
+		left -= n + 2
+	}
+	var b strings.Builder
 	for _, row := range rows {
 		for i, c := range row {
 			if i == len(row)-1 {
-				b.WriteString(c + "\n")
+				b.WriteString(cutTo(c, left) + "\n")
 				break
 			}
 			b.WriteString(c + strings.Repeat(" ", wide[i]-utf8.RuneCountInString(c)+2))
 		}
 	}
-	_, err := io.WriteString(w, b.String())
-	return err
+	return b.String()
+}
+
+// cutTo cuts a text to n characters and marks that, unless n is too few.
+func cutTo(text string, n int) string {
+	if r := []rune(text); n >= lastLeast && len(r) > n {
+		return string(r[:n-1]) + "…"
+	}
+	return text
 }
