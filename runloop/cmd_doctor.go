@@ -118,7 +118,8 @@ func (o *IO) showExamination(e *examination, asJSON bool) error {
 		}
 		return o.showTable(t)
 	}
-	_, err := io.WriteString(o.Stdout, e.text(o.colour(o.Stdout)))
+	columns, _ := o.size(o.Stdout)
+	_, err := io.WriteString(o.Stdout, e.text(columns, o.colour(o.Stdout)))
 	return err
 }
 
@@ -136,11 +137,18 @@ func sign(result string) (sign, colour string) {
 }
 
 // text is the examination for a person: a line for each check, and below it what
-// to do.
-func (e *examination) text(colour bool) string {
+// to do. It is broken to so many columns of a terminal, 0 for any.
+func (e *examination) text(columns int, colour bool) string {
 	wide := 0
 	for _, c := range e.checks {
 		wide = max(wide, len(c.Name))
+	}
+	pad := strings.Repeat(" ", wide+13)
+	broken := func(text string) string {
+		if columns < len(pad)+20 {
+			return printable(text)
+		}
+		return strings.ReplaceAll(wrap(printable(text), columns-len(pad)), "\n", "\n"+pad)
 	}
 	var b strings.Builder
 	for _, c := range e.checks {
@@ -149,9 +157,9 @@ func (e *examination) text(colour bool) string {
 		if colour {
 			mark = "\x1b[" + sgr + "m" + mark + "\x1b[0m"
 		}
-		fmt.Fprintf(&b, "%s  %-*s  %s\n", mark, wide, c.Name, printable(c.Found))
+		fmt.Fprintf(&b, "%s  %-*s  %s\n", mark, wide, c.Name, broken(c.Found))
 		if c.Fix != "" {
-			fmt.Fprintf(&b, "%*s%s\n", wide+13, "", printable(c.Fix))
+			fmt.Fprintf(&b, "%s%s\n", pad, broken(c.Fix))
 		}
 	}
 	return b.String()

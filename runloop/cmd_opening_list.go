@@ -50,13 +50,13 @@ func openingList(io *IO, dir string, asJSON bool) error {
 	if asJSON {
 		return printJSON(io.Stdout, list)
 	}
-	t := &table{head: []string{"OPENING", "ABOUT", "FILE"}}
+	t := &table{head: []string{"OPENING", "FILE", "ABOUT"}}
 	for _, l := range list {
 		about := strings.Join(l.Goals, " ")
 		if l.Error != "" {
 			about = "cannot be read: " + l.Error
 		}
-		t.add(l.Name, orText(about, "-"), l.File)
+		t.add(l.Name, l.File, orText(about, "-"))
 	}
 	return io.showTable(t)
 }

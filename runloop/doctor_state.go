@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"strings"
 
 	"golang.org/x/sys/unix"
 
@@ -53,13 +54,13 @@ func (e *examination) configuration() {
 		e.warn(name, "rlp config show --origin", "%s", w)
 	}
 	if len(cfg.Warnings) == 0 {
-		layers := 0
+		var from []string
 		for _, l := range cfg.Layers {
-			if l.State == "loaded" && l.values != nil && len(l.values) > 0 {
-				layers++
+			if l.State == "loaded" && len(l.values) > 0 {
+				from = append(from, l.Name)
 			}
 		}
-		e.ok(name, "valid, %d layers say something", layers)
+		e.ok(name, "valid, from %s", strings.Join(from, ", "))
 	}
 }
 

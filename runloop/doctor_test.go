@@ -112,10 +112,14 @@ func TestDoctorForAPerson(t *testing.T) {
 		{"one", checkOK, "all well", ""}, {"another", checkFailed, "ba\x1bd", "mend it"},
 	}}
 	want := "+ ok       one      all well\nx failed   another  ba\\x1bd\n                    mend it\n"
-	if got := e.text(false); got != want {
+	if got := e.text(0, false); got != want {
 		t.Errorf("%q", got)
 	}
-	if got := e.text(true); !strings.Contains(got, "\x1b[31mx failed \x1b[0m") {
+	e.checks[0].Found = "all is as well as it can be here"
+	if got := e.text(45, false); !strings.Contains(got, "all is as well as it can\n                    be here\n") {
+		t.Errorf("%q", got)
+	}
+	if got := e.text(80, true); !strings.Contains(got, "\x1b[31mx failed \x1b[0m") {
 		t.Errorf("%q", got)
 	}
 }

@@ -166,3 +166,16 @@ func TestGuard(t *testing.T) {
 	}()
 	_ = guard(&IO{Environ: []string{"RLP_DEBUG=1"}}, boom)
 }
+
+// TestNoInput: nobody is asked with --no-input, and the error says why.
+func TestNoInput(t *testing.T) {
+	p := newSitter(t, "y")
+	io := &IO{Stdin: p.tty, Stdout: p.tty, Stderr: p.tty, Environ: []string{"TERM=xterm"}, common: commonFlags{noInput: true}}
+	ok, err := io.askYes("Grant that?")
+	if ok || exitCode(err) != exitDeclined || err.Error() != "--no-input keeps from asking; add --yes to agree" {
+		t.Errorf("%v, %v", ok, err)
+	}
+	if text := p.text(); text != "" {
+		t.Errorf("it says %q", text)
+	}
+}
