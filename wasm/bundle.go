@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"path"
 	"strings"
+	"sync"
 
 	"lukechampine.com/blake3"
 )
@@ -30,10 +31,9 @@ const ManifestFile = "manifest.toml"
 // checked.
 type Bundle struct {
 	Manifest *Manifest
-	Caps     *Caps  // what it asks for, not what it gets
-	Tools    Tools  // of its tools.json, or nil
-	Module   []byte // the WebAssembly binary
-	// ModuleDigest is the hex BLAKE3 of Module; Digest that of the whole
+	Caps     *Caps // what it asks for, not what it gets
+	Tools    Tools // of its tools.json, or nil
+	// ModuleDigest is the hex BLAKE3 of the module; Digest that of the whole
 	// bundle: manifest, capabilities, tools and schemas (and, through the
 	// manifest, the module).
 	ModuleDigest string
@@ -42,7 +42,20 @@ type Bundle struct {
 	BuiltIn      bool   // it came with the binary
 	// Signer is the key that signed the manifest; empty for an unsigned bundle.
 	Signer PublicKey
+
+	module moduleBytes
 }
+
+// moduleBytes reads a WebAssembly binary and checks its digest.
+type moduleBytes func() ([]byte, error)
+
+// inHand is a binary that was read and checked.
+func inHand(binary []byte) moduleBytes { return func() ([]byte, error) { return binary, nil } }
+
+// Module returns the WebAssembly binary, which has ModuleDigest. That of a bundle
+// that came with this program is read when it is first asked for: compiled code in
+// the cache does without it, and reading 4 MB is a tenth of a warm run.
+func (b *Bundle) Module() ([]byte, error) { return b.module() }
 
 // LoadBundle reads and checks the bundle in folder dir of fsys. The entry
 // module may lie beside the folder (a path that starts with ../), because
@@ -51,9 +64,9 @@ func LoadBundle(fsys fs.FS, dir string) (*Bundle, error) {
 	return loadBundle(fsys, dir, nil)
 }
 
-// loadBundle is LoadBundle with modules, by digest, that were read and checked
-// before; nil for none.
-func loadBundle(fsys fs.FS, dir string, modules map[string][]byte) (*Bundle, error) {
+// loadBundle is LoadBundle. With modules, by digest, the module is read later, once
+// for all bundles that have it; they must name its digest.
+func loadBundle(fsys fs.FS, dir string, modules map[string]moduleBytes) (*Bundle, error) {
 	src, err := readBundleFile(fsys, path.Join(dir, ManifestFile), manifestMax)
 	if err != nil {
 		return nil, err
@@ -74,9 +87,19 @@ func loadBundle(fsys fs.FS, dir string, modules map[string][]byte) (*Bundle, err
 		}
 	}
 	b.Digest, b.ModuleDigest = sum.hex(), m.Entry.Blake3
-	if b.Module = modules[b.ModuleDigest]; b.Module == nil {
-		b.Module, _, err = readRef(fsys, dir, m.Entry, moduleMax)
+	read := func() ([]byte, error) {
+		module, _, err := readRef(fsys, dir, m.Entry, moduleMax)
+		return module, err
 	}
+	if modules != nil && b.ModuleDigest != "" {
+		if b.module = modules[b.ModuleDigest]; b.module == nil {
+			b.module = sync.OnceValues(read)
+			modules[b.ModuleDigest] = b.module
+		}
+		return b, nil
+	}
+	module, err := read()
+	b.module = inHand(module)
 	return b, err
 }
 

@@ -101,8 +101,12 @@ func TestCatalogOrderAndVariants(t *testing.T) {
 	}
 	c := catalogOf(t, first, second)
 	for ref, want := range map[string]string{"a": "one", "a@fast": "fast"} {
-		if b, err := c.Bundle(ref); err != nil || string(b.Module) != want {
-			t.Errorf("%s: %v", ref, err)
+		b, err := c.Bundle(ref)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if module, err := b.Module(); err != nil || string(module) != want {
+			t.Errorf("%s: %q %v", ref, module, err)
 		}
 	}
 	refs, err := c.Refs()
@@ -113,6 +117,29 @@ func TestCatalogOrderAndVariants(t *testing.T) {
 		if _, err := c.Bundle(ref); !errors.Is(err, &Error{Code: CodeUnknownAgent}) {
 			t.Errorf("%q: %v", ref, err)
 		}
+	}
+}
+
+// TestBuiltInModuleIsReadLate: and checked then; all that the manifest names is
+// checked at once, as with any other bundle.
+func TestBuiltInModuleIsReadLate(t *testing.T) {
+	files := bundleFiles("a", "", []byte("module"))
+	files["a/bin/a.wasm"].Data = []byte("other")
+	b, err := NewCatalog(Source{Name: "built in", FS: files, BuiltIn: true}).Bundle("a")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		if _, err := b.Module(); !errors.Is(err, &Error{Code: CodeDigest}) {
+			t.Errorf("a module that is another was taken: %v", err)
+		}
+	}
+	if _, err := testRuntime().load(t.Context(), b.module, b.ModuleDigest); !errors.Is(err, &Error{Code: CodeDigest}) {
+		t.Errorf("it was loaded: %v", err)
+	}
+	files["a/policy.caps"].Data = []byte("[capabilities]\nx = 1")
+	if _, err := NewCatalog(Source{Name: "built in", FS: files, BuiltIn: true}).Bundle("a"); err == nil {
+		t.Error("broken capabilities were taken")
 	}
 }
 

@@ -2,6 +2,7 @@ package wasm
 
 import (
 	"context"
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
@@ -85,6 +86,19 @@ func replaceIn(file, old, new string) error {
 		return err
 	}
 	return os.WriteFile(file, []byte(strings.Replace(string(b), old, new, 1)), 0o600)
+}
+
+// TestCachedCodeNeedsNoModule: what is in the cache under a digest is not read
+// again from where it was compiled.
+func TestCachedCodeNeedsNoModule(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "cache")
+	hello(t, dir)
+	r := NewRuntime(RuntimeConfig{CacheDir: dir, Warn: func(err error) { t.Errorf("warned: %v", err) }})
+	digest := hexSum(hostileGuest(t, "ok_hello"))
+	_, err := r.load(t.Context(), func() ([]byte, error) { return nil, errors.New("the module was read") }, digest)
+	if err := errors.Join(err, r.Close()); err != nil {
+		t.Error(err)
+	}
 }
 
 func TestCacheFolderMustBeOurs(t *testing.T) {

@@ -39,12 +39,12 @@ type Catalog struct {
 
 	mu      sync.Mutex
 	builtIn map[string]*Bundle
-	modules map[string][]byte // of built-in bundles, which share theirs
+	modules map[string]moduleBytes // of built-in bundles, which share theirs
 }
 
 // NewCatalog looks along sources in their order.
 func NewCatalog(sources ...Source) *Catalog {
-	return &Catalog{sources: sources, builtIn: map[string]*Bundle{}, modules: map[string][]byte{}}
+	return &Catalog{sources: sources, builtIn: map[string]*Bundle{}, modules: map[string]moduleBytes{}}
 }
 
 // Bundle returns the bundle for a reference "name" or "name@variant"; a
@@ -86,11 +86,11 @@ func (c *Catalog) loadBuiltIn(src Source, ref, name string) (*Bundle, error) {
 		return nil, err
 	}
 	b.BuiltIn = true
-	c.builtIn[ref], c.modules[b.ModuleDigest] = b, b.Module
+	c.builtIn[ref] = b
 	return b, nil
 }
 
-func (src *Source) load(ref, name string, modules map[string][]byte) (*Bundle, error) {
+func (src *Source) load(ref, name string, modules map[string]moduleBytes) (*Bundle, error) {
 	b, err := loadBundle(src.FS, ref, modules)
 	if err != nil {
 		e := asError(err)

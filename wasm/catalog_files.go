@@ -35,8 +35,11 @@ func (src *Source) files(b *Bundle, ref string) (map[string][]byte, error) {
 	if b.Signer != "" {
 		refs = append(refs, SignatureFile)
 	}
-	module := path.Join(ref, b.Manifest.Entry.Path)
-	files := map[string][]byte{module: b.Module}
+	module, err := b.Module()
+	if err != nil {
+		return nil, err
+	}
+	files := map[string][]byte{path.Join(ref, b.Manifest.Entry.Path): module}
 	for _, r := range refs {
 		name := path.Join(ref, r)
 		content, err := readBundleFile(src.FS, name, textFileMax)

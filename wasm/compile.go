@@ -62,7 +62,10 @@ func (r *Runtime) code(ctx context.Context, binary []byte, digest string) (*code
 // Compile has the module of a bundle compiled into the cache, so that its first
 // attempt need not wait for that. The error says why a module may not be run.
 func (r *Runtime) Compile(ctx context.Context, b *Bundle) error {
-	_, err := r.code(ctx, b.Module, b.ModuleDigest)
+	binary, err := b.Module()
+	if err == nil {
+		_, err = r.code(ctx, binary, b.ModuleDigest)
+	}
 	return err
 }
 
@@ -147,7 +150,7 @@ func (r *Runtime) loadForeign(ctx context.Context, binary []byte, digest string)
 		if err != nil {
 			return nil, err
 		}
-		m, err := r.build(ctx, &buildInput{binary: binary, digest: digest, info: c.seal.Info, dir: c.dir, seal: c.seal})
+		m, err := r.build(ctx, &buildInput{module: inHand(binary), digest: digest, info: c.seal.Info, dir: c.dir, seal: c.seal})
 		if err != nil && m != nil {
 			return nil, errors.Join(err, m.close())
 		}

@@ -92,7 +92,7 @@ func compile(job *compileJob, m *mappedModule, heap int64) *compileEnd {
 	}
 	r := NewRuntime(RuntimeConfig{Max: Limits{MemoryMB: int(job.Pages / pagesPerMB)}})
 	r.unchecked = job.Unchecked
-	built, err := r.build(context.Background(), &buildInput{binary: module, info: info, dir: job.Dir})
+	built, err := r.build(context.Background(), &buildInput{module: inHand(module), info: info, dir: job.Dir})
 	if err != nil {
 		return refusedBy(err)
 	}

@@ -5,14 +5,24 @@ import (
 	"testing"
 )
 
-func BenchmarkCrewInstance(b *testing.B) {
+// crewModule is the module of the built-in agents, and its digest.
+func crewModule(b *testing.B) (module []byte, digest string) {
+	b.Helper()
 	src, _, _ := DirSource("../agents/dist")
 	src.BuiltIn = true
 	bd, err := NewCatalog(src).Bundle("critic")
 	if err != nil {
 		b.Fatal(err)
 	}
-	m, err := testRuntime().Load(context.Background(), bd.Module, bd.ModuleDigest)
+	if module, err = bd.Module(); err != nil {
+		b.Fatal(err)
+	}
+	return module, bd.ModuleDigest
+}
+
+func BenchmarkCrewInstance(b *testing.B) {
+	module, digest := crewModule(b)
+	m, err := testRuntime().Load(context.Background(), module, digest)
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -26,27 +36,17 @@ func BenchmarkCrewInstance(b *testing.B) {
 }
 
 func BenchmarkCrewHash(b *testing.B) {
-	src, _, _ := DirSource("../agents/dist")
-	src.BuiltIn = true
-	bd, err := NewCatalog(src).Bundle("critic")
-	if err != nil {
-		b.Fatal(err)
-	}
-	b.SetBytes(int64(len(bd.Module)))
+	module, _ := crewModule(b)
+	b.SetBytes(int64(len(module)))
 	for b.Loop() {
-		hexSum(bd.Module)
+		hexSum(module)
 	}
 }
 
 func BenchmarkCrewScan(b *testing.B) {
-	src, _, _ := DirSource("../agents/dist")
-	src.BuiltIn = true
-	bd, err := NewCatalog(src).Bundle("critic")
-	if err != nil {
-		b.Fatal(err)
-	}
-	b.SetBytes(int64(len(bd.Module)))
+	module, _ := crewModule(b)
+	b.SetBytes(int64(len(module)))
 	for b.Loop() {
-		Scan(bd.Module, DefaultScanLimits())
+		Scan(module, DefaultScanLimits())
 	}
 }

@@ -43,11 +43,15 @@ type placement interface {
 func (h *Host) place(ctx context.Context, b *Bundle) (placement, error) {
 	r := h.cfg.Runtime
 	if !h.inline(b) {
-		code, err := r.code(ctx, b.Module, b.ModuleDigest)
+		binary, err := b.Module()
 		if err != nil {
 			return nil, err
 		}
-		return r.workerPlace(b.Module, b.ModuleDigest, code), nil
+		code, err := r.code(ctx, binary, b.ModuleDigest)
+		if err != nil {
+			return nil, err
+		}
+		return r.workerPlace(binary, b.ModuleDigest, code), nil
 	}
 	m, err := h.inlineModule(ctx, b)
 	if err != nil {
@@ -71,9 +75,13 @@ func (h *Host) inline(b *Bundle) bool {
 // is compiled here as well.
 func (h *Host) inlineModule(ctx context.Context, b *Bundle) (*Module, error) {
 	if b.BuiltIn {
-		return h.cfg.Runtime.Load(ctx, b.Module, b.ModuleDigest)
+		return h.cfg.Runtime.load(ctx, b.module, b.ModuleDigest)
 	}
-	return h.cfg.Runtime.loadForeign(ctx, b.Module, b.ModuleDigest)
+	binary, err := b.Module()
+	if err != nil {
+		return nil, err
+	}
+	return h.cfg.Runtime.loadForeign(ctx, binary, b.ModuleDigest)
 }
 
 // inlinePlace is this process.
@@ -99,7 +107,11 @@ func (h *Host) warmWorker(ctx context.Context, b *Bundle) {
 	if err != nil {
 		return
 	}
-	code, err := h.cfg.Runtime.code(ctx, b.Module, b.ModuleDigest)
+	binary, err := b.Module()
+	if err != nil {
+		return
+	}
+	code, err := h.cfg.Runtime.code(ctx, binary, b.ModuleDigest)
 	if err != nil {
 		return
 	}

@@ -123,7 +123,12 @@ var errRuntimeClosed = errors.New("the runtime is closed")
 // Load compiles the module of a bundle that came with the binary, or returns it
 // compiled. digest is the hex BLAKE3 of binary, checked by whoever read it.
 func (r *Runtime) Load(ctx context.Context, binary []byte, digest string) (*Module, error) {
-	return r.loadWith(digest, func() (*Module, error) { return r.compile(ctx, binary, digest) })
+	return r.load(ctx, inHand(binary), digest)
+}
+
+// load is Load with a module that is read only if it has to be compiled.
+func (r *Runtime) load(ctx context.Context, module moduleBytes, digest string) (*Module, error) {
+	return r.loadWith(digest, func() (*Module, error) { return r.compile(ctx, module, digest) })
 }
 
 // loadWith loads a module once, for all who want it.
@@ -160,7 +165,7 @@ func (r *Runtime) Preload(ctx context.Context, c *Catalog, refs []string) {
 				return
 			}
 			if b, err := c.Bundle(strings.TrimPrefix(ref, "agent:")); err == nil && b.BuiltIn {
-				_, _ = r.Load(ctx, b.Module, b.ModuleDigest)
+				_, _ = r.load(ctx, b.module, b.ModuleDigest)
 			}
 		}
 	}()
@@ -177,21 +182,21 @@ func (r *Runtime) forget(digest string, e *moduleEntry) {
 }
 
 // compile makes a module from the cache, if it has it, or from the binary.
-func (r *Runtime) compile(ctx context.Context, binary []byte, digest string) (*Module, error) {
+func (r *Runtime) compile(ctx context.Context, module moduleBytes, digest string) (*Module, error) {
 	if r.cache == nil {
-		m, _, err := r.compileAnew(ctx, binary, digest, "")
+		m, _, err := r.compileAnew(ctx, module, digest, "")
 		return m, err
 	}
 	unlock, err := r.cache.lock(ctx, digest)
 	if err != nil {
 		r.warn(err)
-		m, _, err := r.compileAnew(ctx, binary, digest, "")
+		m, _, err := r.compileAnew(ctx, module, digest, "")
 		return m, err
 	}
 	defer unlock()
 	dir, seal := r.cache.open(digest)
 	if seal != nil {
-		if m := r.compileCached(ctx, binary, digest, dir, seal); m != nil {
+		if m := r.compileCached(ctx, module, digest, dir, seal); m != nil {
 			return m, nil
 		}
 	}
@@ -199,7 +204,7 @@ func (r *Runtime) compile(ctx context.Context, binary []byte, digest string) (*M
 		r.warn(err)
 		dir = ""
 	}
-	m, info, err := r.compileAnew(ctx, binary, digest, dir)
+	m, info, err := r.compileAnew(ctx, module, digest, dir)
 	if err == nil && dir != "" {
 		_, err := r.cache.seal(digest, info, m.life)
 		r.warn(err)
@@ -210,10 +215,10 @@ func (r *Runtime) compile(ctx context.Context, binary []byte, digest string) (*M
 // compileCached loads native code out of the cache while its files are held
 // against the seal. Nothing of it runs before both are done; nil means that the
 // cache is of no use.
-func (r *Runtime) compileCached(ctx context.Context, binary []byte, digest, dir string, s *seal) *Module {
+func (r *Runtime) compileCached(ctx context.Context, module moduleBytes, digest, dir string, s *seal) *Module {
 	sound := make(chan bool, 1)
 	go func() { sound <- s.matches(dir) }()
-	m, err := r.build(ctx, &buildInput{binary: binary, digest: digest, info: s.Info, dir: dir, seal: s})
+	m, err := r.build(ctx, &buildInput{module: module, digest: digest, info: s.Info, dir: dir, seal: s})
 	if <-sound && err == nil {
 		return m
 	}
@@ -224,12 +229,16 @@ func (r *Runtime) compileCached(ctx context.Context, binary []byte, digest, dir 
 }
 
 // compileAnew scans and compiles; dir is where wazero keeps the code, or "".
-func (r *Runtime) compileAnew(ctx context.Context, binary []byte, digest, dir string) (*Module, *ModuleInfo, error) {
+func (r *Runtime) compileAnew(ctx context.Context, module moduleBytes, digest, dir string) (*Module, *ModuleInfo, error) {
+	binary, err := module()
+	if err != nil {
+		return nil, nil, err
+	}
 	info, err := Scan(binary, r.scanLimits())
 	if err != nil {
 		return nil, nil, loadRefused(err)
 	}
-	m, err := r.build(ctx, &buildInput{binary: binary, digest: digest, info: info, dir: dir})
+	m, err := r.build(ctx, &buildInput{module: module, digest: digest, info: info, dir: dir})
 	if err != nil && m != nil {
 		return nil, nil, errors.Join(err, m.close())
 	}
@@ -252,7 +261,7 @@ type Module struct {
 
 // buildInput is a module that was scanned.
 type buildInput struct {
-	binary []byte
+	module moduleBytes
 	digest string
 	info   *ModuleInfo
 	dir    string // where native code is kept, or ""
@@ -283,11 +292,13 @@ func (r *Runtime) build(ctx context.Context, in *buildInput) (*Module, error) {
 	if m.life, err = in.info.Admit(known); err != nil {
 		return m, loadRefused(err)
 	}
-	binary := in.binary
+	read := in.module
 	if !r.unchecked {
-		if binary, err = r.withGates(in); err != nil {
-			return m, loadRefused(err)
-		}
+		read = func() ([]byte, error) { return r.withGates(in) }
+	}
+	binary, err := read()
+	if err != nil {
+		return m, loadRefused(err)
 	}
 	m.compiled, err = m.wazero.CompileModule(
 		experimental.WithCompilationWorkers(ctx, runtime.GOMAXPROCS(0)), binary)
@@ -310,7 +321,11 @@ func (r *Runtime) withGates(in *buildInput) ([]byte, error) {
 			return kept, nil
 		}
 	}
-	out, err := gated(in.binary, r.scanLimits())
+	binary, err := in.module()
+	if err != nil {
+		return nil, err
+	}
+	out, err := gated(binary, r.scanLimits())
 	if err != nil || in.dir == "" || in.seal != nil {
 		return out, err
 	}

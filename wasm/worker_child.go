@@ -104,7 +104,7 @@ func (w *workerSide) load(l *workerLoad) error {
 	}
 	r := NewRuntime(RuntimeConfig{})
 	r.unchecked = true
-	w.module, err = r.build(context.Background(), &buildInput{binary: binary, info: l.Seal.Info, dir: l.Dir, seal: l.Seal})
+	w.module, err = r.build(context.Background(), &buildInput{module: inHand(binary), info: l.Seal.Info, dir: l.Dir, seal: l.Seal})
 	if !<-sound {
 		return errors.New("its compiled form is not what was sealed")
 	}
