@@ -1,6 +1,8 @@
 package runloop
 
 import (
+	"encoding/json"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -86,6 +88,54 @@ func TestParkedAcrossRestarts(t *testing.T) {
 		t.Errorf("emails: %s", n)
 	}
 	if out := h.rlp("replay", trace); !strings.Contains(out, "5 identical") {
+		t.Errorf("replay: %s", out)
+	}
+	h.rlp("kb", "verify")
+}
+
+// TestParkedWithFilesAcrossRestarts: the same of an agent that reads and writes
+// files and holds a secret. What it did before the question it has done once.
+func TestParkedWithFilesAcrossRestarts(t *testing.T) {
+	t.Parallel()
+	h := newHome(t, "A_RAW=CANARY-3")
+	dir, err := os.MkdirTemp("", "rlfiles")
+	h.Check(err)
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	h.Check(os.WriteFile(filepath.Join(dir, "in.txt"), []byte("as it was"), 0o600))
+	module, err := probeWasm()
+	h.Check(err)
+	caps := fmt.Sprintf("[capabilities]\nfs = [{ path = %q, write = true }]\nsecrets = [\"a/raw\"]\nsecrets_raw = [\"a/raw\"]\n", dir)
+	writeTestBundle(h, filepath.Join(h.dir, ".runloop", "agents", "probe"), "probe", module, caps,
+		"[ports.in]\nin = \"any\"\n[ports.out]\nout = \"any\"\n")
+	h.rlp("agent", "grant", "--yes", "probe")
+	with, err := json.Marshal(map[string]any{"Do": "waits", "Dir": dir, "Secret": "a/raw", "Value": true})
+	h.Check(err)
+	d := h.daemon()
+	trace := h.dial(bus.KindCLI).mustAsk(t, &ctrlRequest{
+		Op: "run.submit", OpeningYAML: "version: 0\nname: w\nnodes:\n  - { id: n, use: 'agent:probe', with: " + string(with) + " }\nedges: []\n",
+		Flags: ctrlFlags{Confirm: "ask"},
+	}).TraceID
+	for _, sig := range []syscall.Signal{syscall.SIGKILL, syscall.SIGTERM} {
+		h.dial(bus.KindCLI).until(t, trace, "it asks", waits)
+		eventually(t, "nothing is held", func() bool {
+			return strings.Contains(h.rlp("runs", "show", trace), "waiting")
+		})
+		d.signal(sig)
+		d.wait()
+		d = h.daemon()
+	}
+	h.Check(os.WriteFile(filepath.Join(dir, "in.txt"), []byte("as it is"), 0o600))
+	ui := h.dial(bus.KindUI)
+	ui.decide(t, ui.until(t, trace, "it asks again", waits), true)
+	finishedOnce(t, ui.until(t, trace, "it ends", endedAs("ok")), "n ok")
+	if log, err := os.ReadFile(filepath.Join(dir, "log.txt")); err != nil || string(log) != "before\nafter\n" {
+		t.Errorf("it wrote %q, %v", log, err)
+	}
+	out := h.rlp("trace", trace, "--format", "json")
+	if !strings.Contains(out, `"before":"as it was"`) || !strings.Contains(out, `"after":"as it is"`) || strings.Contains(out, "CANARY") {
+		t.Errorf("trace %s", out)
+	}
+	if out := h.rlp("replay", trace); !strings.Contains(out, "1 identical, 0 different") {
 		t.Errorf("replay: %s", out)
 	}
 	h.rlp("kb", "verify")

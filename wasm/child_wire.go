@@ -26,6 +26,7 @@ const (
 	msgReady  msgKind = 'r' // it waits for the next job; JSON
 	msgCall   msgKind = 'c' // a hostcall: a rmp.Hostcall of op and args
 	msgNote   msgKind = 'n' // a file operation for the tape: a rmp.Hostcall
+	msgClose  msgKind = 'k' // the guest closed a file: a u32, its number
 	msgReplay msgKind = 'q' // a file operation to be answered from the tape
 	msgRead   msgKind = 'i' // bytes of live input are wanted: a u32, at most
 	msgStdout msgKind = 'o'

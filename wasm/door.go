@@ -139,9 +139,10 @@ func (d *door) answer(ctx context.Context, op string, args []byte) (rmp.Hostcall
 	}
 	if d.tape.given() {
 		call, ok := d.tape.answer(op, d.redactor().redactMsgpack(args))
-		d.replayedSecret(call)
 		if !ok {
 			d.watch.kill(errDiverged)
+		} else if call, ok = d.secretAgain(ctx, call, args); !ok {
+			return call, false
 		}
 		if err := d.checkTaped(ctx, op, args, call); ok && err != nil {
 			d.leaveTape(op, args, call, err)

@@ -41,15 +41,29 @@ func (a *attempt) openFiles(ctx context.Context) (*files, error) {
 	if len(a.caps.FS) == 0 {
 		return nil, nil
 	}
-	record := a.recordFile
-	if a.tape.off {
-		record = nil
+	t := fileTape{record: a.recordFile, closed: a.handles.closed}
+	switch {
+	case a.tape.off:
+		t = fileTape{}
+	case a.req.Mode == rmp.ModeResume:
+		t.next, t.mounted, t.spent = a.resumeFile, a.resumedMounts, a.spentBefore()
 	}
-	f, err := openGrants(a.grants(), a.places(), record)
+	f, err := openGrants(a.grants(), a.places(), t)
 	if err != nil {
 		return nil, a.refuseGrant(ctx, err)
 	}
 	return f, nil
+}
+
+// fileTape is what stands between a guest and the roots it is granted; see fsTape.
+type fileTape struct {
+	record fsRecordFunc // nil for nothing
+	next   fsNextFunc   // of an attempt that was parked; nil for none
+	closed func(file int)
+	// mounted is told of the roots in place of record; nil for nobody. An error
+	// ends the attempt.
+	mounted func(paths []string) error
+	spent   fsSpent // before it was parked
 }
 
 // places is what opening grants has to know of paths.
@@ -83,26 +97,34 @@ func (a *attempt) grants() []fsGrant {
 	return grants
 }
 
-// openGrants opens roots whose use is told to record, unless that is nil. The
-// first that is told is which roots there are.
-func openGrants(grants []fsGrant, places *places, record fsRecordFunc) (*files, error) {
+// openGrants opens roots whose use is recorded, if it is to be. The first that is
+// told is which roots there are.
+func openGrants(grants []fsGrant, places *places, t fileTape) (*files, error) {
 	f := &files{quota: newFSQuota(places.limits)}
+	f.quota.created.Store(t.spent.Created)
+	f.quota.written.Store(t.spent.Written)
 	var err error
 	if f.roots, err = openRoots(grants, places.guarded, f.quota); err != nil {
 		return nil, err
 	}
 	var paths []string
-	tape := recordTape(record)
+	tape := &fsTape{record: t.record, next: t.next, closed: t.closed}
 	for _, m := range f.roots.Mounts() {
 		var mounted sys.FS = m.FS
-		if record != nil {
+		if t.record != nil {
 			mounted = tape.mount(m.Path, m.FS)
 		}
 		f.mounts = append(f.mounts, fsMounted{places.of(m.Path), mounted})
 		paths = append(paths, m.Path)
 	}
-	if record != nil {
-		record(opMounts, struct{}{}, paths)
+	switch {
+	case t.mounted != nil:
+		if err := t.mounted(paths); err != nil {
+			f.close()
+			return nil, err
+		}
+	case t.record != nil:
+		t.record(opMounts, struct{}{}, paths)
 	}
 	return f, nil
 }
@@ -118,6 +140,9 @@ func (a *attempt) refuseGrant(ctx context.Context, err error) error {
 }
 
 func (a *attempt) recordFile(op string, args, result any) {
+	if in, ok := args.(*fsArgs); ok && marksHandles(op) {
+		a.handles.saw(op, in, result.(*fsResult))
+	}
 	if a.tape.cut {
 		return
 	}
@@ -193,6 +218,10 @@ func (a *attempt) answerFile(op string, args []byte) (rmp.Hostcall, bool) {
 	}
 	if err := a.mayDo(op, args); err != nil {
 		a.door.leaveTape(op, args, call, err)
+		return call, false
+	}
+	if !a.tape.replay && a.sawFile(op, call.Args, call.OK) != nil {
+		a.leftForFile(op, args)
 		return call, false
 	}
 	return call, true

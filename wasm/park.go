@@ -3,8 +3,6 @@ package wasm
 import (
 	"context"
 	"errors"
-	"slices"
-	"strings"
 
 	"github.com/runloop-os/runloop/rmp"
 )
@@ -28,16 +26,16 @@ func (e *ParkedError) Error() string { return "the attempt waits for a decision"
 // parking is what a door knows of that.
 type parking struct {
 	able     bool                // the attempt can be resumed from its tape
+	free     func() bool         // it holds nothing that cannot be brought back
 	decision *rmp.ActionDecision // what the attempt is resumed with, until it has it
 	live     func()              // called when the attempt has it
 	parked   *rmp.ActionRequest  // what the attempt waits for
 	remote   bool                // the guest is in a worker
 }
 
-// newParking reads from the request whether the attempt is resumed. Files cannot
-// be brought back to where they were, so an attempt that has any stays.
+// newParking reads from the request whether the attempt is resumed.
 func (a *attempt) newParking() parking {
-	p := parking{able: !a.tape.replay && len(a.caps.FS) == 0}
+	p := parking{able: !a.tape.replay, free: a.handles.free}
 	if a.req.Mode == rmp.ModeResume {
 		p.decision, p.live = a.req.Decision, func() {
 			a.stdout.forget()
@@ -51,13 +49,10 @@ func (a *attempt) newParking() parking {
 // parked.
 func (p *parking) resuming() bool { return p.decision != nil }
 
-// mayPark reports whether the attempt can be resumed from its tape. The tape has
-// no secrets, so a guest that has seen one cannot be given it again; and a
-// resident lives on.
+// mayPark reports whether the attempt can be resumed from its tape. A resident lives
+// on, and a file that is open cannot be opened again as it was.
 func (d *door) mayPark() bool {
-	return d.able && d.stay == nil && !d.tape.cut && !slices.ContainsFunc(d.tape.calls, func(c rmp.Hostcall) bool {
-		return strings.HasPrefix(c.Op, "secret.")
-	})
+	return d.able && d.stay == nil && !d.tape.cut && d.free()
 }
 
 // passed notes a call that a resumed attempt had made before it was parked, so

@@ -1,6 +1,7 @@
 package wasm
 
 import (
+	"errors"
 	"io/fs"
 
 	"github.com/tetratelabs/wazero/experimental/sys"
@@ -13,16 +14,21 @@ type fsRecordFunc func(op string, args, result any)
 
 // fsNextFunc answers an operation from a recording, by filling in result, a
 // *fsResult. It returns an error if the recording does not go on with op and
-// args; the guest then sees EIO.
+// args; the guest then sees EIO. errTapeEnds says that the recording was of the
+// beginning only: this operation and all that follow are for real.
 type fsNextFunc func(op string, args, result any) error
 
+var errTapeEnds = errors.New("the recording ends here")
+
 // fsTape stands between a guest and its file systems. It either records what
-// they answer or answers in their place, without touching the host. One tape
-// serves all roots of one instance, whose calls come one at a time.
+// they answer or answers in their place, without touching the host; or first the
+// one and then the other, for a guest that is brought back to where it was. One
+// tape serves all roots of one instance, whose calls come one at a time.
 type fsTape struct {
 	record fsRecordFunc
 	next   fsNextFunc
-	files  int // opened so far
+	closed func(file int) // told of files that the guest closes; nil for nobody
+	files  int            // opened so far
 }
 
 // recordTape makes a tape that records.
@@ -34,7 +40,7 @@ func replayTape(next fsNextFunc) *fsTape { return &fsTape{next: next} }
 // mount puts the tape in front of a file system. In a replay inner is not used
 // and may be nil. The path tells the roots of an instance apart.
 func (t *fsTape) mount(path string, inner sys.FS) sys.FS {
-	if t.next != nil {
+	if t.record == nil {
 		inner = sys.UnimplementedFS{}
 	}
 	return &tapeFS{tape: t, inner: inner, path: path}
@@ -93,12 +99,17 @@ type fsDirent struct {
 // do carries out one operation: live, and then recorded, or from the tape.
 func (t *fsTape) do(op string, args fsArgs, live tapeCall) (fsResult, sys.Errno) {
 	var res fsResult
-	if t.next == nil {
-		res.Errno = errnoName(live(&res))
-		t.record(op, &args, &res)
-	} else if err := t.next(op, &args, &res); err != nil {
-		return fsResult{}, sys.EIO
+	if t.next != nil {
+		switch err := t.next(op, &args, &res); {
+		case err == nil:
+			return res, errnoOf(res.Errno)
+		case !errors.Is(err, errTapeEnds) || t.record == nil:
+			return fsResult{}, sys.EIO
+		}
+		t.next = nil
 	}
+	res.Errno = errnoName(live(&res))
+	t.record(op, &args, &res)
 	return res, errnoOf(res.Errno)
 }
 

@@ -24,7 +24,7 @@ var _ sys.FS = (*tapeFS)(nil)
 // that asking for it later needs no operation.
 func (t *tapeFS) OpenFile(path string, flag sys.Oflag, perm fs.FileMode) (sys.File, sys.Errno) {
 	args := fsArgs{Root: t.path, Path: path, Flag: uint32(flag), Perm: uint32(perm)}
-	var inner sys.File = sys.UnimplementedFile{}
+	var inner sys.File // stays nil where the recording answers
 	res, errno := t.tape.do("fs.open", args, func(res *fsResult) (errno sys.Errno) {
 		if inner, errno = t.inner.OpenFile(path, flag, perm); errno != 0 {
 			return errno
@@ -39,7 +39,7 @@ func (t *tapeFS) OpenFile(path string, flag sys.Oflag, perm fs.FileMode) (sys.Fi
 		return nil, openErrno(path, flag, perm, errno)
 	}
 	t.tape.files = res.File
-	return &tapeFile{tape: t.tape, inner: inner, open: res, append: flag&sys.O_APPEND != 0}, 0
+	return &tapeFile{tape: t.tape, fs: t, live: inner, path: path, open: res, append: flag&sys.O_APPEND != 0}, 0
 }
 
 // plain carries out an operation that answers nothing but an error.
@@ -134,12 +134,42 @@ func (t *tapeFS) Utimens(path string, atim, mtim int64) sys.Errno {
 // tapeFile is an open file behind a tape.
 type tapeFile struct {
 	tape   *fsTape
-	inner  sys.File
+	fs     *tapeFS
+	live   sys.File // nil while only the recording knows it
+	path   string
 	open   fsResult // of the fs.open that made it
 	append bool
 }
 
 var _ sys.File = (*tapeFile)(nil)
+
+// inner is the file itself. One that was opened while the recording answered can be
+// had only if it is a root, which is where it was: an attempt that holds another is
+// not taken out of its sandbox (see handles).
+func (f *tapeFile) inner() sys.File {
+	if f.live != nil {
+		return f.live
+	}
+	f.live = sys.UnimplementedFile{}
+	if f.path != rootPath {
+		return f.live
+	}
+	root, errno := f.fs.inner.OpenFile(f.path, 0, 0)
+	if errno != 0 {
+		return f.live
+	}
+	dev, _ := root.Dev()
+	ino, _ := root.Ino()
+	if dev != f.open.Dev || ino != f.open.Ino { // another folder has its name
+		root.Close()
+		return f.live
+	}
+	f.live = root
+	return root
+}
+
+// rootPath is what a root is called inside of itself.
+const rootPath = "."
 
 // tapeCall carries out an operation and fills in what it answers.
 type tapeCall func(*fsResult) sys.Errno
@@ -171,7 +201,7 @@ func (f *tapeFile) IsAppend() bool { return f.append }
 // SetAppend implements sys.File.
 func (f *tapeFile) SetAppend(on bool) sys.Errno {
 	args := fsArgs{On: on}
-	errno := f.plain("fs.set_append", args, func() sys.Errno { return f.inner.SetAppend(on) })
+	errno := f.plain("fs.set_append", args, func() sys.Errno { return f.inner().SetAppend(on) })
 	if errno == 0 {
 		f.append = on
 	}
@@ -181,7 +211,7 @@ func (f *tapeFile) SetAppend(on bool) sys.Errno {
 // Stat implements sys.File.
 func (f *tapeFile) Stat() (wasisys.Stat_t, sys.Errno) {
 	res, errno := f.do("fs.fstat", fsArgs{}, func(res *fsResult) sys.Errno {
-		st, errno := f.inner.Stat()
+		st, errno := f.inner().Stat()
 		res.Stat = fromStat(st)
 		return errno
 	})
@@ -207,12 +237,12 @@ func (f *tapeFile) read(op string, off int64, buf []byte, live dataFunc) (int, s
 
 // Read implements sys.File.
 func (f *tapeFile) Read(buf []byte) (int, sys.Errno) {
-	return f.read("fs.read", 0, buf, f.inner.Read)
+	return f.read("fs.read", 0, buf, func(b []byte) (int, sys.Errno) { return f.inner().Read(b) })
 }
 
 // Pread implements sys.File.
 func (f *tapeFile) Pread(buf []byte, off int64) (int, sys.Errno) {
-	live := func(b []byte) (int, sys.Errno) { return f.inner.Pread(b, off) }
+	live := func(b []byte) (int, sys.Errno) { return f.inner().Pread(b, off) }
 	return f.read("fs.pread", off, buf, live)
 }
 
@@ -234,12 +264,12 @@ func (f *tapeFile) write(op string, off int64, buf []byte, live dataFunc) (int, 
 
 // Write implements sys.File.
 func (f *tapeFile) Write(buf []byte) (int, sys.Errno) {
-	return f.write("fs.write", 0, buf, f.inner.Write)
+	return f.write("fs.write", 0, buf, func(b []byte) (int, sys.Errno) { return f.inner().Write(b) })
 }
 
 // Pwrite implements sys.File.
 func (f *tapeFile) Pwrite(buf []byte, off int64) (int, sys.Errno) {
-	live := func(b []byte) (int, sys.Errno) { return f.inner.Pwrite(b, off) }
+	live := func(b []byte) (int, sys.Errno) { return f.inner().Pwrite(b, off) }
 	return f.write("fs.pwrite", off, buf, live)
 }
 
@@ -247,7 +277,7 @@ func (f *tapeFile) Pwrite(buf []byte, off int64) (int, sys.Errno) {
 func (f *tapeFile) Seek(offset fileOffset, whence int) (fileOffset, sys.Errno) {
 	args := fsArgs{Off: offset, Whence: whence}
 	res, errno := f.do("fs.seek", args, func(res *fsResult) (errno sys.Errno) {
-		res.N, errno = f.inner.Seek(offset, whence)
+		res.N, errno = f.inner().Seek(offset, whence)
 		return errno
 	})
 	return res.N, errno
@@ -256,7 +286,7 @@ func (f *tapeFile) Seek(offset fileOffset, whence int) (fileOffset, sys.Errno) {
 // Readdir implements sys.File.
 func (f *tapeFile) Readdir(n int) ([]sys.Dirent, sys.Errno) {
 	res, errno := f.do("fs.readdir", fsArgs{Len: n}, func(res *fsResult) sys.Errno {
-		names, errno := f.inner.Readdir(n)
+		names, errno := f.inner().Readdir(n)
 		for _, d := range names {
 			res.Names = append(res.Names, fsDirent{d.Name, d.Ino, uint32(d.Type)})
 		}
@@ -272,23 +302,33 @@ func (f *tapeFile) Readdir(n int) ([]sys.Dirent, sys.Errno) {
 // Truncate implements sys.File.
 func (f *tapeFile) Truncate(size int64) sys.Errno {
 	args := fsArgs{Off: size}
-	return f.plain("fs.truncate", args, func() sys.Errno { return f.inner.Truncate(size) })
+	return f.plain("fs.truncate", args, func() sys.Errno { return f.inner().Truncate(size) })
 }
 
 // Sync implements sys.File.
-func (f *tapeFile) Sync() sys.Errno { return f.plain("fs.sync", fsArgs{}, f.inner.Sync) }
+func (f *tapeFile) Sync() sys.Errno {
+	return f.plain("fs.sync", fsArgs{}, func() sys.Errno { return f.inner().Sync() })
+}
 
 // Datasync implements sys.File.
 func (f *tapeFile) Datasync() sys.Errno {
-	return f.plain("fs.datasync", fsArgs{}, f.inner.Datasync)
+	return f.plain("fs.datasync", fsArgs{}, func() sys.Errno { return f.inner().Datasync() })
 }
 
 // Utimens implements sys.File.
 func (f *tapeFile) Utimens(atim, mtim int64) sys.Errno {
 	args := fsArgs{Atim: atim, Mtim: mtim}
-	return f.plain("fs.futimens", args, func() sys.Errno { return f.inner.Utimens(atim, mtim) })
+	return f.plain("fs.futimens", args, func() sys.Errno { return f.inner().Utimens(atim, mtim) })
 }
 
 // Close implements sys.File. It is not on the tape: files that a guest leaves
 // open are closed after it has ended, when there is nothing to replay.
-func (f *tapeFile) Close() sys.Errno { return f.inner.Close() }
+func (f *tapeFile) Close() sys.Errno {
+	if f.tape.closed != nil {
+		f.tape.closed(f.open.File)
+	}
+	if f.live == nil {
+		return 0
+	}
+	return f.live.Close()
+}

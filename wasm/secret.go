@@ -170,14 +170,39 @@ func takesSecrets(op string) bool {
 	return slices.Contains([]string{"http.request", "exec.run", "tool.call", "artifact.save", opSecretGet}, op)
 }
 
-// replayedSecret makes the mask that a replayed guest got in place of a secret
-// stand for itself in any encoding: the recording has it wherever the guest
-// wrote an encoded form of the secret.
-func (d *door) replayedSecret(call rmp.Hostcall) {
-	var args struct{ ID, As string }
-	if call.Op == opSecretGet && unmarshalMsgpack(call.Args, &args) == nil && args.As == secretValue {
-		d.redactor().Add(args.ID, secretMask(args.ID))
+// secretAgain is a recorded answer as its guest is to have it; false means that the
+// guest is to end.
+//
+// The tape has no value of a secret. The mask that a replayed guest gets in its
+// place stands for itself in any encoding: the recording has it wherever the guest
+// wrote an encoded form of the secret. A guest that is brought back to where it was
+// parked gets the value once more, from where it got it before: that may refuse by
+// now, or have another one, by which the guest gets somewhere else and is stopped.
+func (d *door) secretAgain(ctx context.Context, call rmp.Hostcall, args []byte) (rmp.Hostcall, bool) {
+	if call.Op != opSecretGet || call.Err != nil {
+		return call, true
 	}
+	var of struct{ ID, As string }
+	var ok struct{ Handle string }
+	if unmarshalMsgpack(call.Args, &of) != nil || unmarshalMsgpack(call.OK, &ok) != nil {
+		return call, true // the mask of an answer that never was one
+	}
+	switch {
+	case d.tape.replay && of.As == secretValue:
+		d.redactor().Add(of.ID, secretMask(of.ID))
+	case d.tape.replay:
+	case of.As == secretValue:
+		value, err := d.perform(ctx, opSecretGet, args)
+		if err != nil {
+			d.watch.kill(errorf(CodeRevoked, "stopped: it saw the secret %s before it waited, and cannot be given it again: %s",
+				of.ID, asError(err).Message))
+			return call, false
+		}
+		call.OK = value
+	default: // what the guest does with it is named by the secret
+		d.holdHandle(ok.Handle, of.ID)
+	}
+	return call, true
 }
 
 // mask takes secrets out of what an attempt gives back.

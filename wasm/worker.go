@@ -12,6 +12,8 @@ import (
 
 	"github.com/tinylib/msgp/msgp"
 	"golang.org/x/sys/unix"
+
+	"github.com/runloop-os/runloop/rmp"
 )
 
 // workerStart bounds how long a worker may take to load its module.
@@ -154,6 +156,8 @@ func (w *worker) serve(ctx context.Context, a *attempt, stdin input) (*workerEnd
 			err = w.hostcall(ctx, a, payload)
 		case msgNote:
 			err = a.note(payload)
+		case msgClose:
+			err = a.closes(payload)
 		case msgReplay:
 			err = w.replay(a, payload)
 		case msgRead:
@@ -204,20 +208,40 @@ func (w *worker) hostcall(ctx context.Context, a *attempt, payload []byte) error
 // answer to a hostcall is recorded where it was given.
 func (a *attempt) note(payload []byte) error {
 	call, err := parseHostcall(payload)
-	if err != nil || a.tape.given() || len(a.caps.FS) == 0 || !isFileOp(call.Op) || call.Err != nil {
+	if err != nil || a.tape.given() || a.door.resuming() || len(a.caps.FS) == 0 || !isFileOp(call.Op) || call.Err != nil {
+		return errWire
+	}
+	if a.sawFile(call.Op, call.Args, call.OK) != nil {
 		return errWire
 	}
 	a.tape.record(call)
 	return nil
 }
 
+// closes notes that the guest has closed a file.
+func (a *attempt) closes(payload []byte) error {
+	if len(payload) != 4 {
+		return errWire
+	}
+	a.handles.closed(int(binary.BigEndian.Uint32(payload)))
+	return nil
+}
+
 func isFileOp(op string) bool { return op == opMounts || strings.HasPrefix(op, "fs.") }
 
-// replay answers a file operation from the tape.
+// replay answers a file operation from the tape, as far as it goes.
 func (w *worker) replay(a *attempt, payload []byte) error {
 	call, err := parseHostcall(payload)
-	if err != nil || !a.tape.replay || !isFileOp(call.Op) {
+	if err != nil || !a.tape.replay && a.req.Mode != rmp.ModeResume || !isFileOp(call.Op) {
 		return errWire
+	}
+	switch {
+	case a.tape.given():
+	case a.door.resuming():
+		a.leftForFile(call.Op, call.Args)
+		return errGuestEnds
+	default:
+		return w.conn.sendCall(msgAnswer, &rmp.Hostcall{Op: call.Op, Err: &rmp.HostcallError{Code: codeTapeEnds}})
 	}
 	answer, ok := a.answerFile(call.Op, call.Args)
 	if !ok {
@@ -251,6 +275,12 @@ func (a *attempt) endOf(ctx context.Context, e *workerEnd) (ending, error) {
 	switch e.Code {
 	case "", CodeExit:
 		end.err = exitError(e.Exit)
+	case CodeDiverged:
+		if a.req.Mode != rmp.ModeResume {
+			end.err = errorf(CodeWorkerDied, "its process ended it in a way that makes no sense")
+			break
+		}
+		end.err = errorf(e.Code, "%.500s", e.Message)
 	case CodeTrap, CodeStackOverflow,
 		CodeLoadRefused + ":" + CodeMemoryLimit, CodeLoadRefused + ":" + CodeMemoryUnavailable:
 		end.err = errorf(e.Code, "%.500s", e.Message)
@@ -277,6 +307,11 @@ func (a *attempt) job(c *code, stdin input) (*workerJob, error) {
 	}
 	for _, g := range a.caps.FS {
 		job.Grants = append(job.Grants, fsGrant(g))
+	}
+	if a.req.Mode == rmp.ModeResume && len(a.caps.FS) > 0 {
+		paths, err := a.recordedMounts()
+		job.Resume, job.Mounts, job.Spent = true, paths, a.spentBefore()
+		return job, err
 	}
 	return job, nil
 }

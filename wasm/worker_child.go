@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"github.com/runloop-os/runloop/rmp"
 )
@@ -35,9 +36,11 @@ type workerJob struct {
 	Grants    []fsGrant         `json:"grants,omitempty"`
 	Guarded   []string          `json:"guarded,omitempty"`
 	At        map[string]string `json:"at,omitempty"`     // where the guest sees a grant
-	Mounts    []string          `json:"mounts,omitempty"` // of the recording, in a replay
+	Mounts    []string          `json:"mounts,omitempty"` // of the recording, in a replay or when resumed
 	Taped     bool              `json:"taped,omitempty"`
 	Replay    bool              `json:"replay,omitempty"`
+	Resume    bool              `json:"resume,omitempty"` // where it was parked, with these grants
+	Spent     fsSpent           `json:"spent,omitzero"`
 	Hostcalls bool              `json:"hostcalls,omitempty"`
 	Limits    childLimits       `json:"limits"` // of the process
 
@@ -160,9 +163,27 @@ func (w *workerSide) files(job *workerJob) (*files, error) {
 	case len(job.Grants) == 0:
 		return nil, nil
 	case !job.Taped:
-		return openGrants(job.Grants, places, nil)
+		return openGrants(job.Grants, places, fileTape{})
 	}
-	return openGrants(job.Grants, places, w.noteFile)
+	t := fileTape{record: w.noteFile, closed: w.noteClosed}
+	if job.Resume {
+		t.next, t.mounted, t.spent = w.replayFile, job.sameMounts, job.Spent
+	}
+	return openGrants(job.Grants, places, t)
+}
+
+// sameMounts is an error unless the grants are the roots that there were before the
+// attempt was parked.
+func (job *workerJob) sameMounts(now []string) error {
+	if slices.Equal(job.Mounts, now) {
+		return nil
+	}
+	return otherRoots(job.Mounts, now)
+}
+
+// noteClosed tells the parent that the guest has closed a file.
+func (w *workerSide) noteClosed(file int) {
+	w.gone(w.conn.send(msgClose, binary.BigEndian.AppendUint32(nil, uint32(file))))
 }
 
 // gone ends the process when its parent has: nobody is there to tell.
@@ -206,8 +227,15 @@ func (w *workerSide) replayFile(op string, args, result any) error {
 		return err
 	}
 	w.gone(w.conn.sendCall(msgReplay, &call))
-	return unmarshalMsgpack(w.answer().OK, result)
+	answer := w.answer()
+	if answer.Err != nil && answer.Err.Code == codeTapeEnds {
+		return errTapeEnds
+	}
+	return unmarshalMsgpack(answer.OK, result)
 }
+
+// codeTapeEnds is what a worker is told of a file operation that is for real.
+const codeTapeEnds = "tape_ends"
 
 // read asks for live input.
 func (w *workerSide) read(p []byte) (int, error) {

@@ -9,6 +9,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"maps"
 	"net/url"
 	"os"
@@ -58,6 +59,7 @@ var probes = map[string]func(*guest.Call) error{
 	// count tells which run of this instance it is.
 	"count": func(c *guest.Call) error { runs++; return c.Out("out", runs) },
 	"files": files,
+	"waits": waits,
 	"leak":  leak,
 	"calls": calls,
 	"now":   func(c *guest.Call) error { t, err := c.Now(); return errors.Join(err, c.Out("out", t.UnixMicro())) },
@@ -175,6 +177,88 @@ func files(c *guest.Call) error {
 	return errors.Join(err, c.Out("out", map[string]any{
 		"text": string(text), "names": names, "wrote": werr == nil, "escaped": escape == nil,
 	}))
+}
+
+// waits uses files and a secret of with, asks a person, and uses them again.
+func waits(c *guest.Call) error {
+	var with struct {
+		Dir, Secret, URL string
+		Value            bool   // get the secret itself
+		Hold             string // open, or listing: what is held while a person is asked
+	}
+	if err := c.Bind(&with); err != nil {
+		return err
+	}
+	seen := map[string]any{}
+	use := func(when string) error {
+		if with.Dir != "" {
+			text, err := os.ReadFile(with.Dir + "/in.txt")
+			if err != nil {
+				return err
+			}
+			seen[when] = string(text)
+			log, err := os.OpenFile(with.Dir+"/log.txt", os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o644)
+			if err != nil {
+				return err
+			}
+			_, err = fmt.Fprintln(log, when)
+			entries, derr := os.ReadDir(with.Dir)
+			seen[when+" names"] = len(entries)
+			if err := errors.Join(err, log.Close(), derr); err != nil {
+				return err
+			}
+		}
+		return useSecret(c, with.Secret, with.URL, with.Value, seen, when)
+	}
+	if err := use("before"); err != nil {
+		return err
+	}
+	var held *os.File
+	switch with.Hold {
+	case "open":
+		held, _ = os.Open(with.Dir + "/in.txt")
+	case "listing":
+		held, _ = os.Open(with.Dir)
+		_, _ = held.Readdirnames(1)
+	}
+	d, err := c.Confirm(guest.Action{Kind: "send", Summary: "s", Details: map[string]any{"seen": seen}})
+	if err != nil {
+		return err
+	}
+	seen["approved"] = d.Approved
+	if held != nil {
+		rest, err := io.ReadAll(held)
+		seen["held"] = string(rest)
+		_ = errors.Join(err, held.Close())
+	}
+	return errors.Join(use("after"), c.Out("out", seen))
+}
+
+var heldSecret string
+
+// useSecret sends a secret to the server at url, or looks whether it begins so.
+func useSecret(c *guest.Call, id, url string, value bool, seen map[string]any, when string) error {
+	if id == "" {
+		return nil
+	}
+	if value {
+		v, err := c.SecretValue(id)
+		if url != "" {
+			seen[when+" value"] = strings.HasPrefix(v, url)
+		}
+		return err
+	}
+	var err error
+	if when == "before" {
+		if heldSecret, err = c.Secret(id); err != nil {
+			return err
+		}
+	}
+	res, err := c.HTTP(guest.HTTPRequest{Method: "POST", URL: url, Headers: map[string]string{"Authorization": heldSecret}, Body: []byte("x")})
+	if err == nil {
+		seen[when+" answer"] = string(res.Body)
+	}
+	return err
 }
 
 func main() { guest.Main(handlers) }
