@@ -162,7 +162,7 @@ func (o *paneOptions) startupFile() (name, text string) {
 	if o.shell == router.Zsh {
 		return ".zshrc", `bindkey -e
 setopt prompt_subst
-typeset -gi prompts=0
+typeset -gi prompts=${first_prompt:-0}
 precmd() { prompts+=1 }
 PS1='${prompts}=%?> ' PS2='more> '
 HISTFILE=~/history HISTSIZE=1000 SAVEHIST=1000

@@ -798,7 +798,7 @@ func TestShellZshOtherKey(t *testing.T) {
 func TestShellZshKind(t *testing.T) {
 	p := zshPane(t, paneOptions{
 		route: `printf '%s\n' "$*" >>~/asked; exit 10`,
-		before: "alias gs='print -r x' '...'='cd ../..'\nalias -s txt=cat\nalias -g LL='| cat'\ngreet() { : }\n" +
+		before: "alias gs='print -r x' '...'='print -r up'\nalias -s txt=cat\nalias -g LL='| cat'\ngreet() { : }\n" +
 			"mkdir -p folder bin; hash -d named=$HOME",
 	})
 	p.write("bin/mytool", "#!/bin/sh\n", 0o755)
@@ -813,7 +813,11 @@ func TestShellZshKind(t *testing.T) {
 	} {
 		p.Check(os.WriteFile(p.path("asked"), nil, 0o644))
 		p.typed(line + "\r")
-		eventually(t, "the router is asked about "+line, func() bool { return strings.HasSuffix(p.read("asked"), "\n") })
+		if strings.Contains(line, "what's") { // an open quote
+			p.until("zsh waits for more", func(string) bool { return strings.HasPrefix(p.cursorLine(), "more>") })
+			p.typed("\x03")
+		}
+		p.prompt()
 		got := strings.TrimSuffix(strings.TrimPrefix(p.read("asked"), "route --stdin --shell zsh"), "\n")
 		if want != "" {
 			want = " --first-kind " + want
@@ -821,8 +825,6 @@ func TestShellZshKind(t *testing.T) {
 		if got != want {
 			t.Errorf("%s: asked with%s, want%s", line, got, want)
 		}
-		p.typed("\x03") // whatever it did
-		p.prompt()
 	}
 }
 
@@ -886,12 +888,11 @@ func TestShellZshWrapped(t *testing.T) {
 func TestShellZshNested(t *testing.T) {
 	p := zshPane(t, paneOptions{})
 	p.line(ask)
-	p.prompts = 0
-	p.line("zsh -d -i")
+	p.line("first_prompt=100 zsh -d -i")
 	p.line("please find the newest file")
 	p.typed("exit\r")
-	p.prompts = 2
-	p.prompt()
+	p.until("the outer shell is back", func(string) bool { return strings.HasPrefix(p.cursorLine(), "3=0>") })
+	p.prompts = 3
 	p.line("please find the smallest file")
 	p.wantRuns(ask, "please find the newest file", "please find the smallest file")
 	p.line("zsh -f -c 'print -r plain >~/out'")
@@ -912,4 +913,33 @@ func TestShellZshResize(t *testing.T) {
 	p.prompt()
 	p.wantRuns(long + " please")
 	p.shows("@agents\nagents got: please find")
+}
+
+// TestShellZshExpands: what a line of the history is repeated as goes where it went.
+func TestShellZshExpands(t *testing.T) {
+	p := zshPane(t, paneOptions{})
+	p.line(ask)
+	p.line("!!")
+	p.line("!fin:s/oldest/newest/")
+	p.line("^newest^smallest^")
+	p.wantRuns(ask, ask, strings.Replace(ask, "oldest", "newest", 1), strings.Replace(ask, "oldest", "smallest", 1))
+	p.line("print -r one >>~/out")
+	p.line("!pr")
+	if got := p.read("out"); got != "one\none\n" {
+		t.Errorf("out is %q", got)
+	}
+	if p.line("!nothing"); !strings.Contains(p.screen(), "event not found") {
+		t.Error("zsh does not complain of an event that is not there")
+	}
+	p.line("! true")
+	p.zshPrints("print -r -- $?", "1\n")
+	p.line("setopt hist_verify")
+	p.typed("!find\r")
+	p.until("the line is shown", func(string) bool { return strings.Contains(p.cursorLine(), "smallest file") })
+	p.wantRuns(ask, ask, strings.Replace(ask, "oldest", "newest", 1), strings.Replace(ask, "oldest", "smallest", 1))
+	p.typed("\x15")
+	p.line("setopt no_bang_hist")
+	if status := p.line("!!"); status != 127 {
+		t.Errorf("!! as a command ended with %d", status)
+	}
 }

@@ -117,13 +117,14 @@ _rl_agents() {
 }
 
 _rl_enter() {
-  local code= autocd=${options[autocd]}
+  local code= autocd=${options[autocd]} bang=${options[banghist]} verify=${options[histverify]}
   emulate -L zsh -o extended_glob -o no_aliases -o no_xtrace -o no_err_exit -o no_err_return
   local asked=$_rl_asked
   _rl_asked=
   if (( _rl_depth > 1 )); then return 0; fi
-  _rl_seen=1 _rl_next=${_rl_chain[$KEYMAP]:-accept-line}
-  if ! _rl_at_start || ! _rl_is_on; then return 0; fi
+  _rl_seen=1
+  if (( $+widgets[${_rl_chain[$KEYMAP]-}] )); then _rl_next=$_rl_chain[$KEYMAP]; fi
+  if ! _rl_at_start || ! _rl_is_on || ! _rl_unfold; then return 0; fi
   if [[ $BUFFER == [[:space:]]#@agents[[:space:]]# ]]; then
     _rl_recall
   elif [[ $BUFFER == [[:space:]]#@agents[[:space:]]* ]]; then
@@ -155,6 +156,19 @@ _rl_force() {
 # select, vared and read -e CONTEXT is another.
 _rl_at_start() {
   [[ $CONTEXT == start && ${ZLE_RECURSIVE:-0} -eq 0 && $BUFFER == *[^[:space:]]* ]]
+}
+
+# _rl_unfold replaces a line like !! by what it stands for, which may be a request.
+# It fails if the user wants to see that first.
+_rl_unfold() {
+  local typed=$BUFFER
+  if [[ $bang != on || $BUFFER != [\!\^]* ]]; then return 0; fi
+  zle .expand-history
+  if [[ $BUFFER != "$typed" && $verify == on ]]; then
+    _rl_next=
+    return 1
+  fi
+  return 0
 }
 
 # _rl_decide asks the router about $1, which stands for the line, and acts.
