@@ -943,3 +943,27 @@ func TestShellZshExpands(t *testing.T) {
 		t.Errorf("!! as a command ended with %d", status)
 	}
 }
+
+// TestShellZshRealRun sends a request to the crew, through the daemon.
+func TestShellZshRealRun(t *testing.T) {
+	p := zshPane(t, paneOptions{real: true})
+	p.people()
+	p.daemon()
+	const request = "write an email to John Okafor about the Q4 plan"
+	for answer, want := range map[string]int{"y\r": exitOK, "\r": exitDeclined, "\x03": exitInterrupted} {
+		p.typed(request + "\r")
+		p.shows("Go ahead? [y/N]")
+		p.typed(answer)
+		if want == exitInterrupted {
+			p.shows("Cancel the run, or leave it to the daemon? [C/l]")
+			p.typed("c\r")
+		}
+		if status := p.prompt(); status != want {
+			t.Errorf("answered %q: the run ended with %d, want %d", answer, status, want)
+		}
+		p.zshPrints("stty -a </dev/tty | tr ' ;' '\\n\\n' | grep -x -e icanon -e echo", "icanon\necho\n")
+		p.line("clear")
+	}
+	p.typed("\x1b[A\x1b[A\x1b[A")
+	p.until("Up brings the request", func(string) bool { return strings.HasSuffix(p.cursorLine(), "> "+request) })
+}
