@@ -13,7 +13,7 @@ import (
 // zshPlugin is something that people load into zsh beside the integration.
 type zshPlugin struct {
 	name string
-	// file is what is loaded, below RUNLOOP_TEST_ZSH_PLUGINS, or else packaged, where
+	// file is what is loaded, below RUNLOOP_TEST_PLUGINS, or else packaged, where
 	// Debian has it.
 	file, packaged string
 	// setup configures and loads it; $plugin is the file.
@@ -125,7 +125,7 @@ func changesALine(p *pane) {
 }
 
 // TestShellZshPlugins loads each plugin before the integration and after it (T10).
-// The plugins are no part of this project: RUNLOOP_TEST_ZSH_PLUGINS names a folder
+// The plugins are no part of this project: RUNLOOP_TEST_PLUGINS names a folder
 // with their repositories, each by its own name, and what Debian has packaged is
 // found.
 func TestShellZshPlugins(t *testing.T) {
@@ -144,7 +144,7 @@ func TestShellZshPlugins(t *testing.T) {
 
 // path is where the plugin is, or empty.
 func (z *zshPlugin) path() string {
-	if dir := os.Getenv("RUNLOOP_TEST_ZSH_PLUGINS"); dir != "" && z.file != "" {
+	if dir := os.Getenv("RUNLOOP_TEST_PLUGINS"); dir != "" && z.file != "" {
 		if file := filepath.Join(dir, z.file); isThere(file) {
 			return file
 		}

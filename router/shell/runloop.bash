@@ -173,7 +173,7 @@ _rl_decide() {
 # pasted come in as if each of them had been typed.
 _rl_must_ask() {
   [[ -z ${RUNLOOP_CONFIRM-} ]] || { [[ $RUNLOOP_CONFIRM != 0 ]]; return; }
-  [[ $(bind -v) != *'enable-bracketed-paste on'* ]]
+  [[ ! $_rl_ble && $(bind -v) != *'enable-bracketed-paste on'* ]]
 }
 
 # _rl_divert makes the line run @agents for the text that is in it, which is
@@ -223,7 +223,12 @@ _rl_json() {
 _rl_remember() {
   [[ :${HISTIGNORE-}: == *':@agents:@agents # *:'* ]] ||
     HISTIGNORE=${HISTIGNORE:+$HISTIGNORE:}'@agents:@agents # *'
-  [[ :$SHELLOPTS: != *:history:* ]] || builtin history -s -- "$1"
+  [[ :$SHELLOPTS: == *:history:* ]] || return 0
+  if [[ $_rl_ble ]]; then
+    ble/history/add "$1"
+  else
+    builtin history -s -- "$1"
+  fi
 }
 
 # _rl_recall: a history other than bash's may bring back the mark alone. It gives
@@ -244,15 +249,23 @@ _rl_put_back() {
 # _rl_hold shows a message and lets the line stay where it is: the sequence that
 # would accept it does nothing, once.
 _rl_hold() {
-  builtin printf '%s\n' "$1" >/dev/tty
-  _rl_bind_accept '""'
+  _rl_say "$1"
+  [[ $_rl_ble ]] || _rl_bind_accept '""'
   _rl_held=1 _rl_at_ps1=1
 }
 
 _rl_release() {
   [[ $_rl_held ]] || return 0
   _rl_held=
-  _rl_bind_accept accept-line
+  [[ $_rl_ble ]] || _rl_bind_accept accept-line
+}
+
+_rl_say() {
+  if [[ $_rl_ble ]]; then
+    ble/edit/info/show text "$1"
+  else
+    builtin printf '%s\n' "$1" >/dev/tty
+  fi
 }
 
 _rl_bind_accept() {
@@ -275,7 +288,7 @@ _rl_wrong() {
     said=$(builtin printf '%s' "$_rl_last" | command rlp route --was "$was" "${flags[@]}" --stdin 2>&1)
     if [[ $_rl_at_ps1 && -z $READLINE_LINE ]]; then _rl_put_back; fi
   fi
-  builtin printf 'runloop: %s\n' "${said#rlp: }" >/dev/tty
+  _rl_say "runloop: ${said#rlp: }"
 }
 
 # --- the prompt ----------------------------------------------------------
@@ -287,6 +300,11 @@ _rl_ps1() {
   _rl_release
   if [[ $_rl_fd ]]; then exec {_rl_fd}<&- && _rl_fd=; fi
   if builtin read -t 0; then _rl_ahead=1; fi # a whole line waits already
+  if [[ ${BLE_ATTACHED-} && ! $_rl_ble && $_rl_on ]]; then _rl_ble_late; fi
+  # What is chosen in atuin's list and run at once goes through Enter, too.
+  if [[ ${__atuin_macro_accept_line-} == accept-line && $_rl_on && ! $_rl_ble ]]; then
+    __atuin_macro_accept_line='"\C-x\C-_R1\a\C-x\C-_R2\a"'
+  fi
 } 2>/dev/null
 
 # _rl_hook sees to it that _rl_ps1 runs, again if someone took it out. With
@@ -296,15 +314,13 @@ _rl_hook() {
   local IFS=' ' run='${_rl_run_ps1-}'
   case "${PROMPT_COMMAND[*]-}" in
     *_rl_ps1*) return ;;
-    *__bp_precmd_invoke_cmd*)
+    *__bp_*)
       [[ " ${precmd_functions[*]-} " == *' _rl_ps1 '* ]] || precmd_functions+=(_rl_ps1)
       return
       ;;
   esac
   if ((_rl_bash >= 501)); then
     PROMPT_COMMAND+=(_rl_ps1)
-  elif [[ ${bash_preexec_imported-}${__bp_imported-} ]]; then
-    precmd_functions+=(_rl_ps1)
   elif [[ ${PROMPT_COMMAND-} != *"$run" ]]; then
     # Here all are one command, so that those behind it would see its status. In
     # a shell that inherits the variable the name is empty.
@@ -313,6 +329,75 @@ _rl_hook() {
     _rl_run_ps1=_rl_ps1
   fi
 }
+
+# --- ble.sh --------------------------------------------------------------
+
+# ble.sh takes the place of readline: an editor written in bash, with functions
+# for keys, which may be given advice. It reads whole commands by itself, so
+# there is no PS2, and Return in an unfinished one is a new line.
+
+_rl_ble_load() {
+  _rl_ble=1
+  function ble/widget/runloop-agents {
+    _rl_ble_line _rl_forced
+    [[ $_rl_held ]] || ble/widget/accept-line
+  }
+  function ble/widget/runloop-wrong { _rl_ble_line _rl_wrong; }
+  ble/function#advice around ble/widget/default/accept-single-line-or _rl_ble_enter
+  blehook/eval-after-load keymap_vi 'ble/function#advice around ble/widget/vi_imap/accept-single-line-or _rl_ble_enter'
+  blehook/eval-after-load keymap_emacs _rl_ble_keys
+}
+
+# _rl_ble_late is for a ble.sh that was loaded behind us: it has taken over what
+# readline's keys stood for, and gets its own functions back.
+_rl_ble_late() {
+  _rl_ble_load
+  blehook/eval-after-load keymap_emacs '_rl_ble_return emacs accept-single-line-or-newline'
+  blehook/eval-after-load keymap_vi '_rl_ble_return vi_imap accept-single-line-or-newline'
+  blehook/eval-after-load keymap_vi '_rl_ble_return vi_nmap "accept-single-line-or vi-command/forward-first-non-space"'
+}
+
+_rl_ble_return() {
+  ble-bind -m "$1" -f C-m "$2"
+  ble-bind -m "$1" -f RET "$2"
+  ble-bind -m "$1" -f C-j accept-line
+}
+
+_rl_ble_keys() {
+  local seq
+  ble-bind -m emacs -f 'C-x C-_ R 3 C-g' runloop-agents
+  ble-bind -m emacs -f 'C-x C-_ R 5 C-g' runloop-wrong
+  _rl_keyseq "${RUNLOOP_ROUTER_AGENTKEY:-^[^M}"
+  bind -m emacs "\"$seq\": \"\\C-x\\C-_R3\\a\""
+  _rl_keyseq "${RUNLOOP_ROUTER_WRONGKEY:-^X^W}"
+  bind -m emacs "\"$seq\": \"\\C-x\\C-_R5\\a\""
+}
+
+# _rl_ble_enter is the advice around Return. Behind it nothing may be waiting:
+# ble.sh reads on before it runs what was accepted.
+_rl_ble_enter() {
+  if ble/decode/has-input; then
+    ble/function#advice/do
+    return
+  fi
+  _rl_ble_line _rl_enter
+  if [[ $_rl_prompt$_rl_from ]]; then
+    ble/widget/accept-line
+  elif [[ ! $_rl_held ]]; then
+    ble/function#advice/do
+  fi
+}
+
+# _rl_ble_line calls $1, which knows readline's variables, for the line.
+_rl_ble_line() {
+  local READLINE_LINE=$_ble_edit_str READLINE_POINT=$_ble_edit_ind
+  _rl_at_ps1=1
+  "$1"
+  if [[ $READLINE_LINE != "$_ble_edit_str" ]]; then
+    ble-edit/content/reset-and-check-dirty "$READLINE_LINE"
+    _ble_edit_ind=$READLINE_POINT
+  fi
+} 2>/dev/null
 
 # --- on and off ----------------------------------------------------------
 
@@ -399,8 +484,12 @@ _rl_state() { export RUNLOOP_ROUTER_STATE="bash $_rl_version $$ $1"; }
 
 # runloop_router_on gives Enter to the router.
 runloop_router_on() {
-  _rl_bind_private
-  _rl_bind_keys
+  if [[ ${BLE_VERSION-} ]]; then
+    [[ $_rl_ble ]] || _rl_ble_load
+  else
+    _rl_bind_private
+    _rl_bind_keys
+  fi
   _rl_hook
   _rl_on=1
   _rl_state on
@@ -409,15 +498,16 @@ runloop_router_on() {
 # runloop_router_off gives the keys back to bash.
 runloop_router_off() {
   local map seq
+  _rl_on=
+  _rl_state 'off runloop_router_off'
   _rl_release
+  [[ ! $_rl_ble ]] || return 0
   for map in emacs-standard vi-insert vi-command; do
     for seq in "${_rl_keys[@]}"; do bind -m "$map" -r "$seq"; done
     bind -m "$map" '"\C-m": accept-line'
     bind -m "$map" '"\C-j": accept-line'
   done
   _rl_keys=()
-  _rl_on=
-  _rl_state 'off runloop_router_off'
 }
 
 # runloop_router_status says how it is.
@@ -448,6 +538,7 @@ _rl_load() {
     echo "runloop: bash $BASH_VERSION is too old, 4.3 is needed; Enter is left alone" >&2
     return 0
   fi
+  : "${_rl_ble=}"
   _rl_at_ps1= _rl_ahead= _rl_held= _rl_asked= _rl_prompt= _rl_from= _rl_fd= _rl_last= _rl_last_to= _rl_code= _rl_on= _rl_keys=()
   _rl_define_marker
   _rl_why_off
