@@ -157,8 +157,13 @@ func previewOf(models *broker.Broker, model string, tokens int64) previewModel {
 	targets, err := models.Resolve(model)
 	if err != nil {
 		var why *broker.Error
-		if m.None = err.Error(); errors.As(err, &why) {
+		switch {
+		case len(models.Providers()) == 0:
+			m.None = "none configured"
+		case errors.As(err, &why):
 			m.None = why.Msg
+		default:
+			m.None = err.Error()
 		}
 		return m
 	}

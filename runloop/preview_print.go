@@ -52,7 +52,7 @@ func (p *preview) modelLine() string {
 func (m *previewModel) line() string {
 	switch {
 	case m.None != "":
-		return fmt.Sprintf("%s, but %s: the agents' own words", m.Model, m.None)
+		return fmt.Sprintf("%s (%s: the agents' own words)", m.Model, m.None)
 	case len(m.To) > 0 && m.To[0] != m.Model:
 		return fmt.Sprintf("%s (at %s)", m.Model, m.To[0])
 	}

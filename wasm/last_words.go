@@ -2,6 +2,7 @@ package wasm
 
 import (
 	"errors"
+	"fmt"
 	"strings"
 )
 
@@ -38,6 +39,6 @@ func (a *attempt) withLastWords(err error, exit uint32) error {
 		return err
 	}
 	said := *e
-	said.Message += ": " + words
+	said.Message = fmt.Sprintf("status %d: %s", exit, words)
 	return &said
 }
