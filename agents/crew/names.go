@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"slices"
 	"strings"
+	"unicode/utf8"
 )
 
 // rank gives each contact its confidence and leaves out those that do not fit.
@@ -25,7 +26,10 @@ func rank(query string, known []contact) []contact {
 
 // fit says how well a contact fits a query, from 0 to 1.
 func fit(query string, k *contact) float64 {
-	q, name := fold(query), fold(k.Name)
+	q, name := fold(query), k.folded
+	if name == "" {
+		name = fold(k.Name)
+	}
 	switch {
 	case k.Email != "" && strings.EqualFold(query, k.Email):
 		return 1
@@ -52,18 +56,26 @@ func fit(query string, k *contact) float64 {
 
 // wordFit compares one word of a query with one of a name.
 func wordFit(asked, has string) float64 {
-	switch d := distance(asked, has); {
-	case d == 0:
+	switch {
+	case asked == has:
 		return 1
-	case len(asked) >= 3 && strings.HasPrefix(has, asked):
+	case len(asked) < 3:
+		return 0
+	case strings.HasPrefix(has, asked):
 		return 0.85
-	case d == 1 && len(asked) >= 3:
+	case abs(utf8.RuneCountInString(asked)-utf8.RuneCountInString(has)) > 2:
+		return 0 // more edits than any case below allows
+	}
+	switch d := distance(asked, has); {
+	case d == 1:
 		return 0.8
 	case d == 2 && len(asked) >= 6:
 		return 0.65
 	}
 	return 0
 }
+
+func abs(n int) int { return max(n, -n) }
 
 // distance is the optimal string alignment distance: edits and swaps of
 // neighbours.

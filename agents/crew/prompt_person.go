@@ -32,6 +32,7 @@ type named struct {
 // or several people, is an error that says what to do.
 func addressee(c *guest.Call, prompt string) (contact, error) {
 	words := wordsOf(prompt)
+	words = words[:min(len(words), nameWithin)]
 	found, err := peopleIn(c, words)
 	if err != nil {
 		return contact{}, err
@@ -85,6 +86,9 @@ func (n *named) order() int {
 // nameAt gives whom the words from i on name, the most words that do; nil for
 // nobody.
 func nameAt(words []promptWord, i int, pool []contact) *named {
+	if pool = fitting(words[i].key, pool); len(pool) == 0 {
+		return nil
+	}
 	led := isLead(words, i-1)
 	most := 1
 	for most < nameWordsMax && i+most < len(words) && !words[i+most-1].closes {
@@ -105,6 +109,22 @@ func nameAt(words []promptWord, i int, pool []contact) *named {
 		}
 	}
 	return nil
+}
+
+// fitting gives those of the pool whose name has a word like this one, or who
+// have this address.
+func fitting(key string, pool []contact) []contact {
+	var out []contact
+	for _, k := range pool {
+		fits := k.Email != "" && strings.EqualFold(k.Email, key)
+		for name := range strings.FieldsSeq(k.folded) {
+			fits = fits || wordFit(key, name) > 0
+		}
+		if fits {
+			out = append(out, k)
+		}
+	}
+	return out
 }
 
 // leastFit is how well n words from i on must fit to be somebody's name.
@@ -153,6 +173,7 @@ func poolOf(c *guest.Call, words []promptWord) ([]contact, error) {
 		}
 		for _, k := range known {
 			if !slices.ContainsFunc(pool, func(p contact) bool { return p.ContactID == k.ContactID }) {
+				k.folded = fold(k.Name)
 				pool = append(pool, k)
 			}
 		}

@@ -129,6 +129,20 @@ func TestPromptTopic(t *testing.T) {
 	}
 }
 
+// BenchmarkPromptWorst is the most words and contacts that there can be.
+func BenchmarkPromptWorst(b *testing.B) {
+	words := wordsOf(strings.Repeat("Tell Jonathan Okaforsson about it and ask ", 50))[:nameWithin]
+	pool := make([]contact, (addressesMax+leadsMax+1)*50)
+	for i := range pool {
+		pool[i] = contact{ContactID: string(rune('a' + i)), Name: "Johannes Maria van Okaforson", folded: "johannes maria van okaforson"}
+	}
+	for b.Loop() {
+		for i := range words {
+			nameAt(words, i, pool)
+		}
+	}
+}
+
 func FuzzPrompt(f *testing.F) {
 	f.Add("write John about the Q4 plan", "John")
 	f.Add("\x00\xff ' ,, 's ’s about", "'s")

@@ -11,9 +11,11 @@ import (
 // such as "to", what it is about behind a word such as "about". This file takes
 // the sentence apart; it knows nobody.
 
-// Bounds of what is looked at: names stand near the beginning.
+// Bounds of what is looked at: names stand near the beginning, and each word is
+// held against each contact that was looked up.
 const (
 	promptWordsMax = 400
+	nameWithin     = 80 // words
 	nameWordsMax   = 4
 )
 

@@ -19,6 +19,8 @@ type contact struct {
 	LastEventID int64      `json:"last_event_id,omitempty"`
 	Mention     string     `json:"mention,omitempty"`    // the words of a prompt that named it
 	RunnersUp   []runnerUp `json:"runners_up,omitempty"` // the best first
+
+	folded string // Name, where it was folded before
 }
 
 // runnerUp is another contact that the query could have meant.
