@@ -53,7 +53,7 @@ type attempt struct {
 // newAttempt reads what the request carries. The bundle and capabilities are
 // settled before; services answer its hostcalls.
 func newAttempt(req *rmp.AgentRequest, b *Bundle, caps *Caps, s *Services) (*attempt, error) {
-	a := &attempt{req: req, bundle: b, caps: caps, started: time.Now(), handles: handles{}}
+	a := &attempt{req: req, bundle: b, caps: caps, started: time.Now()}
 	if len(req.Seed) != 32 {
 		return nil, errorf(CodeRequest, "the seed has %d bytes, not 32", len(req.Seed))
 	}

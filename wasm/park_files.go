@@ -2,6 +2,7 @@ package wasm
 
 import (
 	"slices"
+	"sync"
 
 	"github.com/tetratelabs/wazero/experimental/sys"
 
@@ -15,36 +16,45 @@ import (
 // files as they are, as if it had waited where it was. An open file could not be
 // brought back so: by its path there may be another one by then.
 
-// handles are the files that a guest holds, by number: true for what stands in the
-// way of leaving the sandbox.
-type handles map[int]bool
-
-// opened notes a file that was opened. A root is as it was wherever it is opened,
-// until the guest has begun to read names out of it.
-func (h handles) opened(args *fsArgs, res *fsResult) {
-	if res.Errno == "" {
-		h[res.File] = !res.Dir || args.Path != rootPath
-	}
+// handles are the files that a guest holds. wazero may close them from outside, so
+// it takes a lock.
+type handles struct {
+	mu   sync.Mutex
+	held map[int]bool // by number: true for what stands in the way of leaving
 }
 
-// saw notes an operation that matters here.
-func (h handles) saw(op string, args *fsArgs, res *fsResult) {
+// saw notes an operation that matters here. A root is as it was wherever it is
+// opened, until the guest has begun to read names out of it.
+func (h *handles) saw(op string, args *fsArgs, res *fsResult) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
 	switch op {
 	case "fs.open":
-		h.opened(args, res)
+		if h.held == nil {
+			h.held = map[int]bool{}
+		}
+		if res.Errno == "" {
+			h.held[res.File] = !res.Dir || args.Path != rootPath
+		}
 	case "fs.readdir", "fs.seek", "fs.set_append":
-		if _, open := h[args.File]; open {
-			h[args.File] = true
+		if _, open := h.held[args.File]; open {
+			h.held[args.File] = true
 		}
 	}
 }
 
 // closed notes the end of one.
-func (h handles) closed(file int) { delete(h, file) }
+func (h *handles) closed(file int) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	delete(h.held, file)
+}
 
 // free reports whether nothing stands in the way.
-func (h handles) free() bool {
-	for _, held := range h {
+func (h *handles) free() bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for _, held := range h.held {
 		if held {
 			return false
 		}
