@@ -36,11 +36,18 @@ func TestCompletionAtTheKeyboard(t *testing.T) {
 					_, line, _ := strings.Cut(p.cursorLine(), "> ")
 					return strings.TrimRight(line, " ") == strings.TrimRight(want, " ")
 				})
-				p.typed("\x03")
-				p.prompt()
+				p.emptyLine()
 			}
 		})
 	}
+}
+
+// emptyLine takes back what is typed: by Ctrl-U, which waits for its turn, while
+// Ctrl-C would end a completion that is still at work.
+func (p *pane) emptyLine() {
+	p.t.Helper()
+	p.typed("\x15")
+	p.until("the line is empty", func(string) bool { return promptLine.MatchString(p.cursorLine()) })
 }
 
 // TestCompletionOfRuns completes ids in shells that take words apart at ":".
@@ -64,8 +71,7 @@ func TestCompletionOfRuns(t *testing.T) {
 					_, line, _ := strings.Cut(p.cursorLine(), "> ")
 					return strings.ReplaceAll(strings.TrimRight(line, " "), `\:`, ":") == want
 				})
-				p.typed("\x03")
-				p.prompt()
+				p.emptyLine()
 			}
 		})
 	}
@@ -105,7 +111,6 @@ func TestCompletionFromFiles(t *testing.T) {
 	for typed, want := range map[string]string{"rlp kb se\t": "rlp kb search", "agtop --inp\t": "agtop --input"} {
 		p.typed(typed)
 		p.until("Tab makes of "+typed+": "+want, func(string) bool { return strings.Contains(p.cursorLine(), want) })
-		p.typed("\x03")
-		p.prompt()
+		p.emptyLine()
 	}
 }

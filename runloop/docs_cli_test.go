@@ -7,8 +7,8 @@ import (
 	"testing"
 )
 
-// TestDocsCLI: docs/cli.md has what rlp help has.
-func TestDocsCLI(t *testing.T) {
+// TestHouseDocsCLI: docs/cli.md has what rlp help has.
+func TestHouseDocsCLI(t *testing.T) {
 	text, err := os.ReadFile(filepath.Join(root, "docs", "cli.md"))
 	if err != nil {
 		t.Fatal(err)
