@@ -98,12 +98,13 @@ bench: all
 	$(GO) -C testdata/bench build -o ../../bin/bench-table ./table
 	bin/bench-table
 
-## install: copy the binary, its names, the manual and completions below PREFIX
+## install: copy the binary, its names, the manual, completions and shell files below PREFIX
 install: all
-	install -d $(DESTDIR)$(PREFIX)/bin $(MANUAL:%=$(SHARE)/man/man%) $(BASHDIR) $(ZSHDIR) $(FISHDIR)
+	install -d $(DESTDIR)$(PREFIX)/bin $(SHARE)/runloop/shell $(MANUAL:%=$(SHARE)/man/man%) $(BASHDIR) $(ZSHDIR) $(FISHDIR)
 	install -m 755 bin/runloop $(DESTDIR)$(PREFIX)/bin/runloop
 	for a in $(APPLETS); do ln -sf runloop $(DESTDIR)$(PREFIX)/bin/$$a; done
 	for n in $(MANUAL); do install -m 644 packaging/man/*.$$n $(SHARE)/man/man$$n; done
+	install -m 644 packaging/shell/* $(SHARE)/runloop/shell
 	install -m 644 runloop/completion/bash $(BASHDIR)/runloop
 	install -m 644 runloop/completion/fish $(FISHDIR)/runloop.fish
 	install -m 644 runloop/completion/zsh $(ZSHDIR)/_rlp
@@ -111,6 +112,7 @@ install: all
 
 ## uninstall: take them away again
 uninstall:
+	rm -rf $(SHARE)/runloop/shell
 	rm -f $(DESTDIR)$(PREFIX)/bin/runloop $(APPLETS:%=$(DESTDIR)$(PREFIX)/bin/%) $(ZSHDIR)/_rlp
 	rm -f $(foreach n,$(MANUAL),$(patsubst packaging/man/%,$(SHARE)/man/man$n/%,$(wildcard packaging/man/*.$n)))
 	rm -f $(foreach a,runloop $(APPLETS),$(BASHDIR)/$a $(FISHDIR)/$a.fish)
