@@ -272,6 +272,12 @@ func TestShellBashHistory(t *testing.T) {
 		}
 		p.line("!echo") // bash's own expansion still works
 		p.shows("\ntwo\n")
+		p.line(request)
+		n := len(p.runs())
+		p.line("!!") // is what was typed, and not a command
+		if run := p.awaitRun(n + 1); run.prompt != request {
+			t.Errorf("!! sends %q", run.prompt)
+		}
 	})
 }
 

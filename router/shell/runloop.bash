@@ -110,6 +110,9 @@ _rl_enter() {
     _rl_force
   elif [[ $READLINE_LINE == "$asked" ]]; then
     _rl_divert
+  elif [[ $READLINE_LINE == '!!' && $- == *H* && $_rl_last_to == agent && $_rl_last_is_newest ]]; then
+    READLINE_LINE=$_rl_last # bash would run the text
+    _rl_force
   else
     _rl_decide "$READLINE_LINE"
   fi
@@ -129,7 +132,7 @@ _rl_raw() {
     _rl_enter
     return
   fi
-  _rl_asked=
+  _rl_asked= _rl_last_is_newest=
   _rl_at_start
 }
 
@@ -146,13 +149,13 @@ _rl_force() {
 # _rl_decide asks the router about $1, which stands for the line, and acts.
 _rl_decide() {
   local answer
-  _rl_code=
+  _rl_code= _rl_last_is_newest=
   builtin hash rlp || return
   answer=$(_rl_route "$1")
   _rl_code=${answer%% *} answer=${answer#* }
   case $_rl_code in
-    10) _rl_last=$READLINE_LINE _rl_last_to=shell ;;
-    11) _rl_last=$READLINE_LINE _rl_last_to=agent ;;
+    10) _rl_last=$READLINE_LINE _rl_last_to=shell _rl_last_is_newest=1 ;;
+    11) _rl_last=$READLINE_LINE _rl_last_to=agent _rl_last_is_newest=1 ;;
     126 | 127)
       builtin hash -d rlp # it may have moved
       return
@@ -539,7 +542,7 @@ _rl_load() {
     return 0
   fi
   : "${_rl_ble=}"
-  _rl_at_ps1= _rl_ahead= _rl_held= _rl_asked= _rl_prompt= _rl_from= _rl_fd= _rl_last= _rl_last_to= _rl_code= _rl_on= _rl_keys=()
+  _rl_at_ps1= _rl_ahead= _rl_held= _rl_asked= _rl_prompt= _rl_from= _rl_fd= _rl_last= _rl_last_to= _rl_last_is_newest= _rl_code= _rl_on= _rl_keys=()
   _rl_define_marker
   _rl_why_off
   if [[ $why ]]; then _rl_state "off $why"; return 0; fi
