@@ -967,3 +967,23 @@ func TestShellZshRealRun(t *testing.T) {
 	p.typed("\x1b[A\x1b[A\x1b[A")
 	p.until("Up brings the request", func(string) bool { return strings.HasSuffix(p.cursorLine(), "> "+request) })
 }
+
+// TestShellZshHostileFirstWords: what is looked up is text, whatever it contains.
+func TestShellZshHostileFirstWords(t *testing.T) {
+	p := zshPane(t, paneOptions{route: "cat >/dev/null; exit 11", before: "setopt auto_cd glob_subst; alias -s bad=cat"})
+	lines := []string{
+		"a[$(touch bad)] b", "a['$(touch bad)'] b", "x[`touch bad`].bad", "(r)*] x", "(e)$(touch bad)", "]] x", "[1,$(touch bad)]",
+		"${(e):-$(touch bad)}", "~$(touch bad)/x y", "=$(touch bad)", "\\$(touch bad)", "../*(e:'touch bad':)", "$'\\x00' x",
+		"-n", "--", "*", "?", "%s", "'", "\"", "{", "#", "@agents.bad x", "bad.bad; touch bad",
+	}
+	for _, line := range lines {
+		p.line(line)
+	}
+	p.wantRuns(lines...)
+	if isThere(p.path("bad")) {
+		t.Error("a part of a line was carried out")
+	}
+	if screen := p.everything(); strings.Contains(screen, "_rl_") {
+		t.Errorf("the screen shows an error")
+	}
+}
