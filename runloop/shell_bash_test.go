@@ -190,7 +190,7 @@ func TestShellBashOnlyFirstLines(t *testing.T) {
 func TestShellBashAfterInterrupt(t *testing.T) {
 	eachBash(t, paneOptions{}, func(t *testing.T, p *bashPane) {
 		p.typed("for i in 1 2\r")
-		p.shows("more> ")
+		p.shows("more>")
 		p.typed("\x03")
 		p.prompt()
 		p.line(request)
@@ -786,7 +786,7 @@ func TestShellBashNested(t *testing.T) {
 		p.typed("bash --norc --noprofile\r")
 		p.shows("bash-5")
 		p.typed("PS1='inner> '\r")
-		p.shows("inner> ")
+		p.shows("\ninner>")
 		p.typed("please find nothing here\r")
 		p.shows("please: command not found")
 		p.wantRuns()
