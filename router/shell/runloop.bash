@@ -17,6 +17,11 @@
 #
 # Every name here begins with _rl_, runloop_router_ or RUNLOOP_.
 
+# No alias of the user's changes what is read here. What is in $() and <() is read
+# again when it runs, so there the first word is quoted.
+_rl_aliases=
+\shopt -q expand_aliases && _rl_aliases=1 && \shopt -u expand_aliases
+
 _rl_version='@VERSION@'
 _rl_bash=$((BASH_VERSINFO[0] * 100 + BASH_VERSINFO[1]))
 
@@ -34,7 +39,7 @@ _rl_first() {
   case $word in \'* | *[\\\$\`\"]*) return ;; esac
   word=${word%%[;|&()<>]*}
   [[ $word ]] || return
-  kind=$(builtin type -t -- "$word")
+  kind=$(\builtin type -t -- "$word")
   case $kind in
     file) kind=command ;;
     '') kind=none ;;
@@ -54,11 +59,11 @@ _rl_route() {
   ms=$((10#$ms + 100))
   builtin printf -v seconds '%d.%03d' $((ms / 1000)) $((ms % 1000))
   if ((_rl_bash >= 404)); then
-    exec {router}< <(exec rlp route --stdin "${flags[@]}" < <(builtin printf '%s' "$1"))
+    exec {router}< <(\exec rlp route --stdin "${flags[@]}" < <(\builtin printf '%s' "$1"))
   else # which cannot wait for it
     exec {router}< <(
-      rlp route --stdin "${flags[@]}" < <(builtin printf '%s' "$1")
-      builtin printf '%s' "$?"
+      rlp route --stdin "${flags[@]}" < <(\builtin printf '%s' "$1")
+      \builtin printf '%s' "$?"
     )
   fi
   pid=$!
@@ -96,7 +101,18 @@ _rl_at_start() {
   _rl_release
   _rl_at_ps1= _rl_ahead=
   _rl_hook
+  if _rl_comes_back; then _rl_at_ps1=$first; fi
   [[ $first && $READLINE_LINE == *[![:space:]]* ]] && _rl_is_on
+}
+
+# _rl_comes_back reports whether history expansion will refuse the line, or hand
+# it back to be looked at (histverify). Then no PS1 comes before the next one.
+# history -p removes an entry of the history that it is asked in.
+_rl_comes_back() {
+  local chars=${histchars-!^} expanded
+  [[ $- == *H* && ${#chars} -ge 2 && $READLINE_LINE == *["${chars:0:2}"]* ]] || return
+  expanded=$(\builtin history -p -- "$READLINE_LINE" 2>/dev/null) || return 0
+  shopt -q histverify && [[ $expanded != "$READLINE_LINE" ]]
 }
 
 # _rl_enter is Enter.
@@ -150,7 +166,8 @@ _rl_force() {
 _rl_decide() {
   local answer
   _rl_code= _rl_last_is_newest=
-  builtin hash rlp || return
+  # One that is found by way of the current folder is anybody's.
+  builtin hash rlp && [[ ${BASH_CMDS[rlp]-} == /* ]] || return
   answer=$(_rl_route "$1")
   _rl_code=${answer%% *} answer=${answer#* }
   case $_rl_code in
@@ -176,19 +193,19 @@ _rl_decide() {
 # pasted come in as if each of them had been typed.
 _rl_must_ask() {
   [[ -z ${RUNLOOP_CONFIRM-} ]] || { [[ $RUNLOOP_CONFIRM != 0 ]]; return; }
-  [[ ! $_rl_ble && $(bind -v) != *'enable-bracketed-paste on'* ]]
+  [[ ! $_rl_ble && $(\bind -v) != *'enable-bracketed-paste on'* ]]
 }
 
 # _rl_divert makes the line run @agents for the text that is in it, which is
 # remembered as it was typed.
 _rl_divert() {
-  local text=$READLINE_LINE next=@agents more prefix='^[[:space:]]*(@agents[[:space:]]|[,@] )[[:space:]]*'
+  local text=$READLINE_LINE typed=$READLINE_LINE next=@agents more
+  local prefix='^[[:space:]]*(@agents[[:space:]]+(# )?|[,@] )[[:space:]]*'
   if [[ $text =~ $prefix ]]; then text=${text:${#BASH_REMATCH[0]}}; fi
   if ! _rl_give "$text"; then
     _rl_hold 'runloop: there is no room for so long a text; put it in a file and name the file'
     return
   fi
-  _rl_remember "$READLINE_LINE"
   # Behind # the text is a comment, even for history expansion.
   if shopt -q interactive_comments && [[ ${histchars-!^#} == ??'#' ]]; then
     next+=" # ${text%%$'\n'*}" more=${text//$'\n'/}
@@ -197,6 +214,7 @@ _rl_divert() {
     ((more == 0)) || next+=" … +$more lines"
   fi
   READLINE_LINE=$next READLINE_POINT=0 # once: bash 4.4 loses what is appended to it
+  _rl_remember "$typed"
 }
 
 # _rl_give sets what the alias gives to rlp: the text in a variable, or on a
@@ -222,9 +240,10 @@ _rl_json() {
 }
 
 # _rl_remember adds a line to the history, as far as HISTCONTROL and HISTIGNORE
-# agree, and sees to it that the line with @agents is not added.
+# agree, and sees to it that the line with @agents is not added, which nobody can
+# where HISTIGNORE is readonly.
 _rl_remember() {
-  [[ :${HISTIGNORE-}: == *':@agents:@agents # *:'* ]] ||
+  [[ :${HISTIGNORE-}: == *':@agents:@agents # *:'* ]] || _rl_readonly HISTIGNORE ||
     HISTIGNORE=${HISTIGNORE:+$HISTIGNORE:}'@agents:@agents # *'
   [[ :$SHELLOPTS: == *:history:* ]] || return 0
   if [[ $_rl_ble ]]; then
@@ -243,6 +262,13 @@ _rl_recall() {
   else
     _rl_hold 'runloop: @agents is the mark of a request; type the request, or @agents and the request'
   fi
+}
+
+# _rl_readonly reports whether a variable is. To assign to one ends all that bash
+# is about to do.
+_rl_readonly() {
+  local how='^declare -[a-zA-Z]*r'
+  [[ $(\builtin declare -p "$1" 2>/dev/null) =~ $how ]]
 }
 
 _rl_put_back() {
@@ -288,7 +314,7 @@ _rl_wrong() {
     said='no line was routed yet'
   else
     _rl_first "$_rl_last"
-    said=$(builtin printf '%s' "$_rl_last" | command rlp route --was "$was" "${flags[@]}" --stdin 2>&1)
+    said=$(\builtin printf '%s' "$_rl_last" | \command rlp route --was "$was" "${flags[@]}" --stdin 2>&1)
     if [[ $_rl_at_ps1 && -z $READLINE_LINE ]]; then _rl_put_back; fi
   fi
   _rl_say "runloop: ${said#rlp: }"
@@ -419,6 +445,10 @@ _rl_why_off() {
     why='the shell has no line editing'
     return
   fi
+  if [[ ${PROMPT_COMMAND[*]-} != *__bp_precmd_invoke_cmd* ]] && _rl_readonly PROMPT_COMMAND; then
+    why='PROMPT_COMMAND is readonly'
+    return
+  fi
   [[ ${RUNLOOP_ROUTER_FORCE-} != 1 ]] || return 0
   case ${RUNLOOP_ROUTER_DISABLE-} in '' | 0) ;; *) why='RUNLOOP_ROUTER_DISABLE is set'; return ;; esac
   case ${TERM-} in '' | dumb) why='TERM is dumb'; return ;; esac
@@ -506,7 +536,7 @@ runloop_router_off() {
   _rl_release
   [[ ! $_rl_ble ]] || return 0
   for map in emacs-standard vi-insert vi-command; do
-    for seq in "${_rl_keys[@]}"; do bind -m "$map" -r "$seq"; done
+    for seq in ${_rl_keys[@]+"${_rl_keys[@]}"}; do bind -m "$map" -r "$seq"; done
     bind -m "$map" '"\C-m": accept-line'
     bind -m "$map" '"\C-j": accept-line'
   done
@@ -520,7 +550,7 @@ runloop_router_status() {
   else
     builtin printf 'runloop %s in bash %s: off (%s)\n' "$_rl_version" "$BASH_VERSION" "${RUNLOOP_ROUTER_STATE#* off }"
   fi
-  builtin hash rlp 2>/dev/null || builtin printf '%s\n' 'rlp is not on the PATH, so each line runs in the shell'
+  { builtin hash rlp && [[ ${BASH_CMDS[rlp]-} == /* ]]; } 2>/dev/null || builtin printf '%s\n' 'rlp is not on the PATH, so each line runs in the shell'
 }
 
 # --- loading -------------------------------------------------------------
@@ -529,7 +559,7 @@ runloop_router_status() {
 # where else it is; a function of the same name is there for `unalias -a`.
 # Bash 4.3 loses the variable on the way through `command` under a trap on DEBUG.
 _rl_define_marker() {
-  local run='RLP_PROMPT=${_rl_prompt-} command rlp run "${_rl_from:---prompt-env=RLP_PROMPT}" ${RUNLOOP_ROUTER_OPENING_PATH:+"$RUNLOOP_ROUTER_OPENING_PATH"}'
+  local run='RLP_PROMPT=${_rl_prompt-} \command rlp run "${_rl_from:---prompt-env=RLP_PROMPT}" ${RUNLOOP_ROUTER_OPENING_PATH:+"$RUNLOOP_ROUTER_OPENING_PATH"}'
   ((_rl_bash >= 404)) || run=${run/command/env}
   [[ :$SHELLOPTS: == *:posix:* ]] || eval "function @agents { $run; }"
   alias @agents="$run"
@@ -543,6 +573,8 @@ _rl_load() {
   fi
   : "${_rl_ble=}"
   _rl_at_ps1= _rl_ahead= _rl_held= _rl_asked= _rl_prompt= _rl_from= _rl_fd= _rl_last= _rl_last_to= _rl_last_is_newest= _rl_code= _rl_on= _rl_keys=()
+  # Under set -u bash 4.3 takes ${name[*]-} for an error where there is no name.
+  ((_rl_bash >= 404)) || _rl_readonly PROMPT_COMMAND || PROMPT_COMMAND=${PROMPT_COMMAND-}
   _rl_define_marker
   _rl_why_off
   if [[ $why ]]; then _rl_state "off $why"; return 0; fi
@@ -552,3 +584,5 @@ _rl_load() {
 }
 
 [[ $- != *i* ]] || _rl_load
+if [[ $_rl_aliases ]]; then shopt -s expand_aliases; fi
+unset _rl_aliases

@@ -72,7 +72,8 @@ _rl_route() {
   local -i fd=-1 pid=0 ms=200 state=0
   local -F left end
   code= answer=
-  if ! _rl_find rlp; then return 0; fi
+  # One that is found by way of the current folder is anybody's.
+  if ! _rl_find rlp || [[ $REPLY != /* ]]; then return 0; fi
   if [[ ${RUNLOOP_ROUTER_TIMEOUT_MS-} == <1-600000> ]]; then ms=$RUNLOOP_ROUTER_TIMEOUT_MS; fi
   (( end = EPOCHREALTIME + (ms + 100) / 1000.0, 1 ))
   exec {fd}< <(
@@ -447,7 +448,7 @@ runloop_router_status() {
     print -r -- "runloop $_rl_version in zsh $ZSH_VERSION: off (${RUNLOOP_ROUTER_STATE#* off })"
   fi
   if (( $#_rl_retaken )); then print -r -- 'Enter was taken back from a plugin'; fi
-  if ! _rl_find rlp; then print -r -- 'rlp is not on the PATH, so each line runs in the shell'; fi
+  if ! _rl_find rlp || [[ $REPLY != /* ]]; then print -r -- 'rlp is not on the PATH, so each line runs in the shell'; fi
 }
 
 # --- loading -------------------------------------------------------------
@@ -467,7 +468,7 @@ _rl_load() {
   typeset -ga _rl_maps=(main emacs viins vicmd)
   typeset -gA _rl_before _rl_chain
   # The alias is what runs; a function of the same name is there for unalias -a.
-  aliases[@agents]='RLP_PROMPT="$_rl_prompt" command rlp run "${_rl_args[@]}"'
+  aliases[@agents]='RLP_PROMPT="$_rl_prompt" \command rlp run "${_rl_args[@]}"'
   functions[@agents]=$aliases[@agents]
   zle -N _rl_accept
   zle -N _rl_agents
