@@ -6,6 +6,7 @@ import (
 	"io"
 	"slices"
 	"strings"
+	"unicode"
 
 	"github.com/urfave/cli/v2"
 )
@@ -59,14 +60,13 @@ func (o *IO) completeFor(args []string) {
 	}
 	shell, words := args[0], args[1:]
 	quiet := &IO{Stdin: strings.NewReader(""), Stdout: o.Stdout, Stderr: io.Discard, Environ: o.Environ, Warn: func(string) {}}
-	cut := 0
+	cut, quote := 0, rune(0)
 	if shell == "bash" {
 		if len(words) != 2 {
 			return
 		}
 		breaks := words[0]
-		var quoted bool
-		if words, quoted = shellWords(words[1]); !quoted {
+		if words, quote = shellWords(words[1]); quote == 0 {
 			cut = strings.LastIndexAny(words[len(words)-1], breaks) + 1
 		}
 	}
@@ -74,17 +74,43 @@ func (o *IO) completeFor(args []string) {
 	var b strings.Builder
 	fmt.Fprintln(&b, c.files)
 	for _, item := range c.items {
-		if len(item.value) > cut && printable(item.value) == item.value {
-			fmt.Fprintf(&b, "%s\t%s\n", item.value[cut:], printable(item.about))
+		if len(item.value) <= cut || printable(item.value) != item.value {
+			continue
+		}
+		value, ok := item.value[cut:], true
+		if shell == "bash" {
+			value, ok = bashQuoted(value, quote)
+		}
+		if ok {
+			fmt.Fprintf(&b, "%s\t%s\n", value, printable(item.about))
 		}
 	}
 	_, _ = io.WriteString(o.Stdout, b.String()) // nobody is there to be told
 }
 
+// bashQuoted gives text as it stands for itself behind an open quote, 0 for none.
+// Bash puts a completion into the line as it is, where zsh and fish quote it, and
+// whoever names an opening must not write the user's commands. It returns false
+// for what nothing stands for.
+func bashQuoted(text string, quote rune) (string, bool) {
+	var b strings.Builder
+	for _, r := range text {
+		special := !strings.ContainsRune("_./:=@%+,-", r) && r < unicode.MaxASCII && !unicode.IsLetter(r) && !unicode.IsDigit(r)
+		switch {
+		case quote == '\'' && r == '\'', quote == '"' && r == '!': // history expansion
+			return "", false
+		case quote == 0 && special, quote == '"' && strings.ContainsRune("$`\\\"", r):
+			b.WriteByte('\\')
+		}
+		b.WriteRune(r)
+	}
+	return b.String(), true
+}
+
 // shellWords splits a line as a shell does, as far as quotes and backslashes
-// go. The last word is the one that is being typed: it may be empty, and quoted
-// says that a quote in it is open.
-func shellWords(line string) (words []string, quoted bool) {
+// go. The last word is the one that is being typed: it may be empty, and open is
+// the quote in it that is open, or 0.
+func shellWords(line string) (words []string, open rune) {
 	words = []string{""}
 	var quote rune
 	escaped, between := false, true
@@ -114,5 +140,5 @@ func shellWords(line string) (words []string, quoted bool) {
 			put(r)
 		}
 	}
-	return words, quote != 0
+	return words, quote
 }

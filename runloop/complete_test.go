@@ -7,6 +7,8 @@ import (
 	"strings"
 	"testing"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/runloop-os/runloop/pog"
 )
 
@@ -198,15 +200,68 @@ func TestShellWords(t *testing.T) {
 		"rlp\t--format=dot": "[rlp][--format=dot]",
 	} {
 		got := ""
-		words, quoted := shellWords(line)
-		if quoted != (line == `rlp 'un\ended` || line == `rlp "a \" b`) {
-			t.Errorf("%q: quoted is %v", line, quoted)
+		words, quote := shellWords(line)
+		if quoted := quote != 0; quoted != (line == `rlp 'un\ended` || line == `rlp "a \" b`) {
+			t.Errorf("%q: the open quote is %q", line, quote)
 		}
 		for _, w := range words {
 			got += "[" + w + "]"
 		}
 		if got != want {
 			t.Errorf("%q: %s, want %s", line, got, want)
+		}
+	}
+}
+
+// TestCompleteHostileNames: what bash puts into the line stands for the name of a
+// file and is no command; and a fifo is not waited for.
+func TestCompleteHostileNames(t *testing.T) {
+	home := t.TempDir()
+	dir := filepath.Join(home, ".runloop", "openings")
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"zz$(touch pwn);`id` 'q'!\"x\\", "-rf", "zesc\x1b[2J", "zline\nbreak"} {
+		if err := os.WriteFile(filepath.Join(dir, name+".yaml"), nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := unix.Mkfifo(filepath.Join(dir, "zfifo.yaml"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for line, want := range map[string]string{
+		"rlp run z":         "zfifo\t\nzz\\$\\(touch\\ pwn\\)\\;\\`id\\`\\ \\'q\\'\\!\\\"x\\\\\t\n",
+		`rlp run "z`:        "zfifo\t\n", // nothing stands for a "!" behind it
+		`rlp run 'z`:        "zfifo\t\n",
+		"rlp run --timeout": "", // no opening
+		"rlp run -r":        "",
+	} {
+		var out strings.Builder
+		io := &IO{Environ: []string{"HOME=" + home}, Stdout: &out, Warn: func(string) {}}
+		io.completeFor([]string{"bash", " \t\n\"'><=;|&(:", line})
+		_, got, _ := strings.Cut(out.String(), "\n")
+		if want == "" && strings.Contains(got, "rf") || want != "" && got != want {
+			t.Errorf("%s: %q, want %q", line, got, want)
+		}
+	}
+}
+
+func TestBashQuoted(t *testing.T) {
+	for _, tt := range []struct {
+		quote      rune
+		text, want string
+		ok         bool
+	}{
+		{0, "trace:06-a_b.c/d=e@f%g+h,i", "trace:06-a_b.c/d=e@f%g+h,i", true},
+		{0, "größe 1", `größe\ 1`, true},
+		{0, "~a*?[b]{c,d}#e", `\~a\*\?\[b\]\{c,d\}\#e`, true},
+		{'"', "a $(b) `c` \"d\\", "a \\$(b) \\`c\\` \\\"d\\\\", true},
+		{'"', "a!b", "", false},
+		{'\'', "a $(b) !c", "a $(b) !c", true},
+		{'\'', "it's", "", false},
+	} {
+		if got, ok := bashQuoted(tt.text, tt.quote); got != tt.want || ok != tt.ok {
+			t.Errorf("%q behind %q: %q, %v", tt.text, tt.quote, got, ok)
 		}
 	}
 }

@@ -53,7 +53,7 @@ func (c *completer) offerNamed(ctx context.Context, name, lead string) {
 		c.offerRuns(ctx, strings.TrimPrefix(c.cur, lead))
 	case "OPENING":
 		c.out.files = anyFiles
-		c.offerOpenings()
+		c.offerOpenings(ctx, strings.TrimPrefix(c.cur, lead))
 	case "AGENT":
 		c.offerAgents()
 	case "NODE":
@@ -97,7 +97,8 @@ func (c *completer) offerRuns(ctx context.Context, begun string) {
 	}
 }
 
-func (c *completer) offerOpenings() {
+// offerOpenings offers openings, and what those are for whose names were begun so.
+func (c *completer) offerOpenings(ctx context.Context, begun string) {
 	cfg := c.quietConfig()
 	if cfg == nil {
 		return
@@ -105,9 +106,14 @@ func (c *completer) offerOpenings() {
 	names := openingNames(cfg.Openings.SearchDirs)
 	slices.Sort(names)
 	for _, name := range slices.Compact(names) {
+		if strings.HasPrefix(name, "-") {
+			continue // it would be a flag
+		}
 		about := ""
-		if o := c.opening(cfg, name); o != nil {
-			about = strings.Join(o.Goals, " ")
+		if ctx.Err() == nil && strings.HasPrefix(name, begun) {
+			if o := c.opening(cfg, name); o != nil {
+				about = strings.Join(o.Goals, " ")
+			}
 		}
 		c.out.add(name, about)
 	}

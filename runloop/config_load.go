@@ -146,7 +146,7 @@ func (s configSource) getenv(key string) string {
 }
 
 func (l *Loaded) addFile(name string) error {
-	src, err := os.ReadFile(name)
+	src, err := readRegular(name, configFileMax)
 	if errors.Is(err, fs.ErrNotExist) {
 		l.Layers = append(l.Layers, Layer{Name: name, State: "absent"})
 		return nil

@@ -9,6 +9,8 @@ import (
 	"slices"
 	"strings"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/runloop-os/runloop/examples"
 )
 
@@ -36,7 +38,7 @@ func findOpening(ref string, dirs []string, stdin io.Reader) (name string, src [
 	for _, dir := range dirs {
 		for _, ext := range openingExts {
 			file := filepath.Join(dir, ref+ext)
-			src, err = readFileLimited(file, openingMax)
+			src, err = readRegular(file, openingMax)
 			if !errors.Is(err, fs.ErrNotExist) {
 				return file, src, err
 			}
@@ -97,6 +99,29 @@ func readFileLimited(name string, most int64) ([]byte, error) {
 	defer f.Close()
 	if st, err := f.Stat(); err == nil && st.IsDir() {
 		return nil, usageErrorf("%s is a folder", name)
+	}
+	b, err := readLimited(f, most)
+	if err != nil {
+		return nil, usageErrorf("%s: %v", name, err)
+	}
+	return b, nil
+}
+
+// readRegular is readFileLimited for files that others may have put there, or that
+// are read while somebody waits: a fifo is an error and not something to wait for.
+// /dev/null is an empty file.
+func readRegular(name string, most int64) ([]byte, error) {
+	f, err := os.OpenFile(name, os.O_RDONLY|unix.O_NONBLOCK|unix.O_NOCTTY, 0)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	st, err := f.Stat()
+	if err != nil {
+		return nil, err
+	}
+	if !st.Mode().IsRegular() && name != os.DevNull {
+		return nil, usageErrorf("%s is no regular file", name)
 	}
 	b, err := readLimited(f, most)
 	if err != nil {

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"cmp"
 	"fmt"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -170,7 +169,7 @@ func (e *startupEdit) hintLogin(io *IO) {
 		return
 	}
 	for _, name := range []string{".bash_profile", ".bash_login", ".profile"} { // bash(1), INVOCATION
-		text, err := os.ReadFile(filepath.Join(home, name))
+		text, err := readRegular(filepath.Join(home, name), startupFileMax)
 		if err != nil {
 			continue
 		}

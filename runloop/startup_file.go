@@ -47,7 +47,7 @@ func openStartupFile(path string) (*startupFile, error) {
 		return nil, usageErrorf("%s has %d names (hard links), which replacing it would separate; edit it yourself, with --dry-run for the lines",
 			target, sys.Nlink)
 	}
-	f.text, err = readFileLimited(target, startupFileMax)
+	f.text, err = readRegular(target, startupFileMax)
 	return f, err
 }
 
