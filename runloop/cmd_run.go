@@ -68,6 +68,7 @@ type runFlags struct {
 	command      string // that the flags are of
 	ref          string
 	local, yes   bool
+	alone        bool // not local, but no daemon answers
 	detach       bool
 	dryRun       bool
 	json         bool // also of a dry run
@@ -159,12 +160,24 @@ func runCommand(ctx context.Context, io *IO, f *runFlags) error {
 	if err := f.orDefault(cfg); err != nil {
 		return err
 	}
-	switch {
-	case f.dryRun:
+	if f.dryRun {
 		return dryRunCommand(ctx, io, cfg, f)
-	case !f.local:
-		return runInDaemon(ctx, io, cfg, f)
 	}
+	if !f.local {
+		conn, err := io.daemonForRun(ctx, cfg, f)
+		if err != nil {
+			return err
+		}
+		if conn != nil {
+			return runInDaemon(ctx, io, cfg, f, conn)
+		}
+		f.alone = true
+	}
+	return runHere(ctx, io, cfg, f)
+}
+
+// runHere carries a run out in this process.
+func runHere(ctx context.Context, io *IO, cfg *Loaded, f *runFlags) error {
 	o, src, err := io.readOpening(cfg, f)
 	if err != nil {
 		return err

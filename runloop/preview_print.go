@@ -14,7 +14,11 @@ func (s *session) announce(plan *opening.Plan, f *runFlags) error {
 	if f.params.prompt == nil {
 		return nil
 	}
-	return s.io.say(s.preview("", plan, f.limits, f.grants...).line())
+	line := s.preview("", plan, f.limits, f.grants...).line()
+	if f.alone {
+		line += " · here, no daemon answers"
+	}
+	return s.io.say(line)
 }
 
 // preview says what a run of the session would be.

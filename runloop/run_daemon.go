@@ -3,8 +3,10 @@ package runloop
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"hash/maphash"
+	"path/filepath"
 
 	"github.com/google/uuid"
 
@@ -13,16 +15,34 @@ import (
 	"github.com/runloop-os/runloop/rmp"
 )
 
+// daemonForRun connects to the daemon that is to carry out a run. It returns neither
+// a connection nor an error where there is no daemon and a prompt is done here
+// instead: who types at the shell's prompt cannot add --local.
+func (o *IO) daemonForRun(ctx context.Context, cfg *Loaded, f *runFlags) (*daemonConn, error) {
+	if err := f.checkForDaemon(); err != nil {
+		return nil, err
+	}
+	conn, err := dialDaemon(ctx, cfg, o.daemonKind(f))
+	switch {
+	case err == nil:
+		return conn, nil
+	case errors.Is(err, errNoDaemon) && f.mayRunHere(cfg):
+		return nil, nil
+	}
+	return nil, orLocal(err)
+}
+
+// mayRunHere reports whether a prompt may do without a daemon that does not answer:
+// not if it was to be left to the daemon, or if one was configured or is the system's,
+// whose ledger and rules are others.
+func (f *runFlags) mayRunHere(cfg *Loaded) bool {
+	own := filepath.Join(cfg.Runtime.Workdir, "sock", "rmp.sock")
+	return f.params.prompt != nil && !f.detach && daemonSocket(cfg) == own
+}
+
 // runInDaemon submits an opening to the daemon, follows its run and ends with
 // its exit code. A client that dies does not take its run along.
-func runInDaemon(ctx context.Context, io *IO, cfg *Loaded, f *runFlags) error {
-	if err := f.checkForDaemon(); err != nil {
-		return err
-	}
-	conn, err := dialDaemon(ctx, cfg, io.daemonKind(f))
-	if err != nil {
-		return orLocal(err)
-	}
+func runInDaemon(ctx context.Context, io *IO, cfg *Loaded, f *runFlags, conn *daemonConn) error {
 	r := &remoteRun{io: io, cfg: cfg, conn: conn, id: uuid.New()}
 	defer func() { r.conn.Close() }() // it may be another by then
 	o, src, err := io.readOpening(cfg, f)
