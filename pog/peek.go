@@ -54,8 +54,12 @@ func openPeek(opts Options) (*conn, error) {
 		return nil, err
 	}
 	path := paths.EventsDB
-	if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
+	switch st, err := os.Stat(path); {
+	case errors.Is(err, fs.ErrNotExist):
 		return nil, fmt.Errorf("%s: %w", path, ErrNotFound)
+	case err == nil && !st.Mode().IsRegular(): // SQLite would wait for who writes into a fifo
+		return nil, &StorageError{Code: ErrNotRegular, Op: "open ledger", Path: path,
+			Err: fmt.Errorf("it is %s", describeMode(st.Mode()))}
 	}
 	db, err := (&sqlite3.SQLiteDriver{}).Open(peekURI(path))
 	if err != nil {

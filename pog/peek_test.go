@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 )
 
@@ -62,5 +63,22 @@ func TestPeek(t *testing.T) {
 	}
 	if after := listing(t, dir); after != before {
 		t.Errorf("it changed the store:\n%s\n%s", before, after)
+	}
+}
+
+// TestPeekFifo: what is no file is not waited for.
+func TestPeekFifo(t *testing.T) {
+	opts := Options{Dir: t.TempDir()}
+	paths, err := opts.paths()
+	if err == nil {
+		err = syscall.Mkfifo(paths.EventsDB, 0o600)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = Peek(context.Background(), opts, "run.finished", peekTrace)
+	var storage *StorageError
+	if !errors.As(err, &storage) || storage.Code != ErrNotRegular {
+		t.Errorf("a fifo: %v", err)
 	}
 }

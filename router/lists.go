@@ -134,6 +134,9 @@ func (l *Lists) allows(line *folded) string {
 	return line.match(l.allow)
 }
 
+// forbids reports whether there is a denylist.
+func (l *Lists) forbids() bool { return l != nil && len(l.deny) > 0 }
+
 func (l *Lists) shellOff() bool { return l != nil && l.toAgents }
 
 func (l *Lists) knows(name string) bool { return l != nil && l.known[name] }

@@ -28,6 +28,7 @@ func TestPrecedence(t *testing.T) {
 		Allow: []string{"Deploy", `/^jira /`},
 		Known: []string{"frob"}, FastpathShell: true,
 	})
+	long := "echo " + strings.Repeat("x", MaxLine) // the rest was not read
 	off := lists(t, ListConfig{Deny: []string{"shutdown"}, Allow: []string{"git"}})
 	for _, c := range []struct {
 		line    string
@@ -52,13 +53,17 @@ func TestPrecedence(t *testing.T) {
 		{"shutdown now", off, ToShell, RuleDeny, true},
 		{"  ", off, ToShell, RuleBlank, false},
 		{"ls -la", nil, ToShell, RuleScore, false},
+		{long, all, ToShell, RuleTooLong, true},
+		{"!" + long, all, ToShell, RuleForced, true},
+		{", " + long, all, ToAgent, RuleForced, false},
+		{long, lists(t, ListConfig{Allow: []string{"x"}}), ToShell, RuleTooLong, false},
 	} {
 		d := classify(Input{Line: c.line, Lists: c.lists})
 		if c.rule == RuleSyntax { // only that the expression is taken as it stands
 			c.rule = d.Rule
 		}
 		if d.Route != c.want || d.Rule != c.rule || d.Blocked != c.blocked {
-			t.Errorf("%q: %s by %s, blocked %v; want %s by %s, %v %v", c.line, d.Route, d.Rule, d.Blocked,
+			t.Errorf("%.100q: %s by %s, blocked %v; want %s by %s, %v %v", c.line, d.Route, d.Rule, d.Blocked,
 				c.want, c.rule, c.blocked, d.Features)
 		}
 	}

@@ -116,7 +116,8 @@ type Decision struct {
 }
 
 // MaxLine is the longest line that is looked at, in bytes. A longer one is left
-// to the shell, which nobody else has to trust with it.
+// to the shell, which nobody else has to trust with it, but is blocked where there
+// is a denylist.
 const MaxLine = 1 << 20
 
 // Classify decides. It is total: any bytes give a decision, the same bytes
@@ -133,11 +134,14 @@ func Classify(in Input) Decision {
 		d.Rule, d.Blocked = RuleDeny, true
 		return d
 	}
+	// What the denylist would say of the rest of a longer line is not known.
+	unseen := len(in.Line) > MaxLine && in.Lists.forbids()
 	if d.forced(line) {
+		d.Blocked = unseen && d.Route == ToShell
 		return d
 	}
 	if len(in.Line) > MaxLine {
-		d.Rule = RuleTooLong
+		d.Rule, d.Blocked = RuleTooLong, unseen
 		return d
 	}
 	if d.Pattern = in.Lists.allows(fold); d.Pattern != "" {
