@@ -3,6 +3,7 @@ package tui
 import (
 	"encoding/json"
 	"fmt"
+	"strings"
 	"time"
 )
 
@@ -126,9 +127,22 @@ func (n *Node) apply(kind, message string, m *meta, at time.Time) {
 		n.Status, n.Attempt, n.Tokens = m.Status, max(n.Attempt, m.Attempt), m.Usage.TokensIn+m.Usage.TokensOut
 		n.Duration = time.Duration(m.DurationMS) * time.Millisecond
 		if n.Status != "ok" {
-			n.Detail = message
+			n.Detail = n.detail(message)
 		}
 	}
+}
+
+// detail is a message about the node's end without what its row says already, and
+// without what the row of another node says that failed.
+func (n *Node) detail(message string) string {
+	if why, skipped := strings.CutPrefix(message, n.ID+" was skipped because "); skipped {
+		if cause, _, failed := strings.Cut(why, " failed"); failed && !strings.Contains(cause, " ") {
+			return cause + " failed"
+		}
+		return why
+	}
+	why, _ := strings.CutPrefix(message, n.ID+" failed: ")
+	return why
 }
 
 // ended is how many nodes have ended.

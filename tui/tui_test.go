@@ -290,3 +290,21 @@ func TestNamesAreShownSafely(t *testing.T) {
 		}
 	}
 }
+
+// TestDetailSaysItOnce: a row does not repeat its own name and state, nor what
+// stands in another's.
+func TestDetailSaysItOnce(t *testing.T) {
+	for message, want := range map[string]string{
+		"send failed: exit: status 1: no":                                                     "exit: status 1: no",
+		"send failed on attempt 2 of 2: exit: status 1":                                       "send failed on attempt 2 of 2: exit: status 1",
+		"send was skipped because who failed: exit: status 1":                                 "who failed",
+		"send was skipped because who failed on attempt 2: no":                                "who failed",
+		"send was skipped because check.ok == true does not hold (check.ok is \"it failed\")": "check.ok == true does not hold (check.ok is \"it failed\")",
+		"send was cancelled": "send was cancelled",
+		"":                   "",
+	} {
+		if got := (&Node{ID: "send"}).detail(message); got != want {
+			t.Errorf("%q became %q", message, got)
+		}
+	}
+}
