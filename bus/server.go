@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math"
 	"net"
 	"os"
 	"sync"
@@ -72,6 +73,7 @@ type Server struct {
 	bus  *Bus
 	cfg  ServerConfig
 	quit chan struct{} // closed when no more clients are accepted
+	room int           // how many connections the descriptors of the process allow
 
 	mu        sync.Mutex
 	listeners map[*net.UnixListener]net.Listener // and what to close for each
@@ -90,6 +92,7 @@ func (b *Bus) NewServer(cfg ServerConfig) *Server {
 		bus:       b,
 		cfg:       cfg.withDefaults(),
 		quit:      make(chan struct{}),
+		room:      descriptorRoom(),
 		listeners: make(map[*net.UnixListener]net.Listener),
 		sessions:  make(map[*session]struct{}),
 	}
@@ -194,9 +197,28 @@ func (s *Server) turnAway(ln *net.UnixListener) {
 		if err != nil {
 			break
 		}
-		s.refuse(conn, Peer{}, wireErrorf(CodeTooManyConns, "the server has no descriptors left; try again later"))
+		s.refuse(conn, Peer{}, noDescriptors())
 	}
 	_ = ln.SetDeadline(time.Time{})
+}
+
+func noDescriptors() *WireError {
+	return wireErrorf(CodeTooManyConns, "the server has no descriptors left; try again later")
+}
+
+// ownDescriptors are not given to clients: they are for what else the process does,
+// its database above all. If clients took them all, that would take the reserve of
+// the accept loop when it is lent out, and whoever waits would hang for ever.
+const ownDescriptors = 64
+
+// descriptorRoom is how many connections there may be beside that.
+func descriptorRoom() int {
+	var limit syscall.Rlimit
+	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit); err != nil || limit.Cur > math.MaxInt32 {
+		return math.MaxInt32
+	}
+	all := int(limit.Cur)
+	return all - min(ownDescriptors, all/2)
 }
 
 // admit starts a session for a client that may have one.
@@ -233,6 +255,8 @@ func (s *Server) enter(ses *session) *WireError {
 		return wireErrorf(CodeShutdown, "the server is shutting down")
 	case len(s.sessions) >= s.cfg.MaxConns:
 		return wireErrorf(CodeTooManyConns, "all %d connections are taken; try again later", s.cfg.MaxConns)
+	case len(s.sessions) >= s.room:
+		return noDescriptors()
 	}
 	s.sessions[ses] = struct{}{}
 	s.running.Add(1)

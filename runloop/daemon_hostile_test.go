@@ -2,6 +2,7 @@ package runloop
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -292,7 +293,9 @@ func TestDaemonDescriptors(t *testing.T) {
 	var refused *bus.WireError
 	var held []*bus.Conn
 	for refusals := 0; refusals < 5 && len(held) < 200; {
-		c, err := bus.Dial(t.Context(), h.socket(), bus.DialOptions{Name: "x", Kind: bus.KindCLI})
+		ctx, cancel := context.WithTimeout(t.Context(), patience)
+		c, err := bus.Dial(ctx, h.socket(), bus.DialOptions{Name: "x", Kind: bus.KindCLI})
+		cancel()
 		if err == nil {
 			held = append(held, c)
 		} else if !errors.As(err, &refused) || refused.Code != bus.CodeTooManyConns {
