@@ -1,29 +1,13 @@
 package runloop
 
 import (
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 
 	"github.com/runloop-os/runloop/router"
 )
 
-// bashPlugin is something that people load into bash beside the integration.
-type bashPlugin struct {
-	name string
-	// file is what is loaded, below RUNLOOP_TEST_PLUGINS, or else packaged, where
-	// Debian has it.
-	file, packaged string
-	// setup configures and loads it; $plugin is the file.
-	setup string
-	// since is the oldest bash that it works with, 400 if any does.
-	since int
-	// works shows that the plugin itself does, with an empty line at the prompt.
-	works func(p *bashPane)
-}
-
-var bashPlugins = []bashPlugin{
+var bashPlugins = []shellPlugin[*bashPane]{
 	{name: "bash-preexec", file: "bash-preexec/bash-preexec.sh",
 		setup: "source $plugin\n" + recordsCommands, works: func(p *bashPane) { p.wantCommands() }},
 	{name: "bash-completion", file: "bash-completion/bash_completion",
@@ -104,34 +88,8 @@ func (p *pane) wantCommands() {
 	}
 }
 
-// TestShellBashPlugins loads each plugin before the integration and after it. The
-// plugins are no part of this project: see docs/shell.md, Plugins.
-func TestShellBashPlugins(t *testing.T) {
-	for _, plugin := range bashPlugins {
-		t.Run(plugin.name, func(t *testing.T) {
-			file := plugin.path()
-			if file == "" {
-				t.Skipf("%s is not there: see docs/shell.md, Plugins", plugin.name)
-			}
-			load := "plugin='" + file + "'\n" + plugin.setup + "\n"
-			t.Run("first", func(t *testing.T) { plugin.behaves(t, paneOptions{before: load}) })
-			t.Run("last", func(t *testing.T) { plugin.behaves(t, paneOptions{after: load}) })
-		})
-	}
-}
-
-// path is where the plugin is, or empty.
-func (b *bashPlugin) path() string {
-	if dir := os.Getenv("RUNLOOP_TEST_PLUGINS"); dir != "" && b.file != "" {
-		if file := filepath.Join(dir, b.file); isThere(file) {
-			return file
-		}
-	}
-	if b.packaged != "" && isThere(b.packaged) {
-		return b.packaged
-	}
-	return ""
-}
+// TestShellBashPlugins loads each plugin before the integration and after it (T10).
+func TestShellBashPlugins(t *testing.T) { inBothOrders(t, bashPlugins, behavesInBash) }
 
 // countsPrompts is a hook that writes down the status of the last command, and
 // how many prompts there were.
@@ -141,7 +99,7 @@ PROMPT_COMMAND="counts${PROMPT_COMMAND:+; $PROMPT_COMMAND}"`
 
 // behaves works for a while in a shell with the plugin, which may have a prompt of
 // its own.
-func (b *bashPlugin) behaves(t *testing.T, opt paneOptions) {
+func behavesInBash(t *testing.T, b *shellPlugin[*bashPane], opt paneOptions) {
 	opt.before = "unset PROMPT_COMMAND; export USER=tester\n" + opt.before
 	opt.after += countsPrompts
 	opt.agent, opt.ownPrompt = `echo "agents got: $RLP_PROMPT"; exit 3`, true
@@ -186,7 +144,7 @@ func (b *bashPlugin) behaves(t *testing.T, opt paneOptions) {
 
 // TestShellBashBlesh: ble.sh is an editor of its own in the place of readline.
 func TestShellBashBlesh(t *testing.T) {
-	blesh := bashPlugin{file: "ble.sh/out/ble.sh"}
+	blesh := shellPlugin[*bashPane]{file: "ble.sh/out/ble.sh"}
 	file := blesh.path()
 	if file == "" {
 		t.Skip("ble.sh is not there, or not built: see docs/shell.md, Plugins")

@@ -2,7 +2,6 @@ package runloop
 
 import (
 	"os"
-	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
@@ -10,19 +9,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// zshPlugin is something that people load into zsh beside the integration.
-type zshPlugin struct {
-	name string
-	// file is what is loaded, below RUNLOOP_TEST_PLUGINS, or else packaged, where
-	// Debian has it.
-	file, packaged string
-	// setup configures and loads it; $plugin is the file.
-	setup string
-	// works shows that the plugin itself does, with an empty line at the prompt.
-	works func(p *pane)
-}
-
-var zshPlugins = []zshPlugin{
+var zshPlugins = []shellPlugin[*pane]{
 	{name: "ohmyzsh", file: "ohmyzsh/oh-my-zsh.sh", setup: `
 ZSH=${plugin:h} ZSH_CACHE_DIR=~/cache ZSH_COMPDUMP=~/compdump ZSH_THEME=robbyrussell
 ZSH_DISABLE_COMPFIX=true plugins=(git sudo history-substring-search magic-enter dirhistory)
@@ -125,44 +112,11 @@ func changesALine(p *pane) {
 }
 
 // TestShellZshPlugins loads each plugin before the integration and after it (T10).
-// The plugins are no part of this project: RUNLOOP_TEST_PLUGINS names a folder
-// with their repositories, each by its own name, and what Debian has packaged is
-// found.
-func TestShellZshPlugins(t *testing.T) {
-	for _, plugin := range zshPlugins {
-		t.Run(plugin.name, func(t *testing.T) {
-			file := plugin.path()
-			if file == "" {
-				t.Skipf("%s is not there: see docs/shell.md, Plugins", plugin.name)
-			}
-			load := "plugin='" + file + "'\n" + plugin.setup + "\n"
-			t.Run("first", func(t *testing.T) { plugin.behaves(t, paneOptions{before: load}) })
-			t.Run("last", func(t *testing.T) { plugin.behaves(t, paneOptions{after: load}) })
-		})
-	}
-}
-
-// path is where the plugin is, or empty.
-func (z *zshPlugin) path() string {
-	if dir := os.Getenv("RUNLOOP_TEST_PLUGINS"); dir != "" && z.file != "" {
-		if file := filepath.Join(dir, z.file); isThere(file) {
-			return file
-		}
-	}
-	if z.packaged != "" && isThere(z.packaged) {
-		return z.packaged
-	}
-	return ""
-}
-
-func isThere(name string) bool {
-	_, err := os.Stat(name)
-	return err == nil
-}
+func TestShellZshPlugins(t *testing.T) { inBothOrders(t, zshPlugins, behavesInZsh) }
 
 // behaves works for a while in a shell with the plugin, which may have a prompt of
 // its own.
-func (z *zshPlugin) behaves(t *testing.T, opt paneOptions) {
+func behavesInZsh(t *testing.T, z *shellPlugin[*pane], opt paneOptions) {
 	opt.before = "precmd() { print -r -- $? >~/status; prompts+=1; print -r -- $prompts >~/prompted }\n" + opt.before
 	opt.agent, opt.ownPrompt = `echo "agents got: $RLP_PROMPT"; exit 3`, true
 	p := zshPane(t, opt)

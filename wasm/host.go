@@ -66,6 +66,8 @@ type Host struct {
 	attempts  map[string]uint64       // by status
 	calls     uint64
 	policyErr string // why the policy could not be read last
+
+	toJudge chan struct{} // has room for one: something begins that the policy may stop
 }
 
 // HostStats are the counts of a host since it was made, and what is now.
@@ -117,6 +119,7 @@ func NewHost(cfg HostConfig) (*Host, error) {
 	h := &Host{
 		cfg: cfg, slots: make(chan struct{}, cfg.MaxAttempts), budget: newMemoryBudget(cfg.Memory),
 		running: map[attemptID]*liveAttempt{}, early: map[attemptID]time.Time{},
+		toJudge:  make(chan struct{}, 1),
 		attempts: map[string]uint64{}, breaker: newBreaker(cfg.Breaker, cfg.Quarantine),
 	}
 	h.residents = newResidents(h, cfg.Residents)

@@ -262,6 +262,7 @@ func (r *resident) begin(a *attempt, s *stay) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.bundle, r.caps, r.stay = a.bundle, a.caps, s
+	r.host.beginsUnderPolicy()
 }
 
 // footing is what it was allowed when it began, or nil.

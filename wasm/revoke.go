@@ -47,21 +47,49 @@ func (h *Host) stands(id attemptID, a *attempt) {
 	defer h.mu.Unlock()
 	if l := h.running[id]; l != nil {
 		l.under, l.caller = &footing{a.bundle, a.caps}, a.door.caller
+		h.beginsUnderPolicy()
 	}
 }
 
-// watchPolicy looks at the policy now and then until ctx ends.
+// watchPolicy looks at the policy now and then until ctx ends, but only while there is
+// something to stop: a daemon with nothing to do is not to wake up for it.
 func (h *Host) watchPolicy(ctx context.Context) {
-	tick := time.NewTicker(h.cfg.PolicyEvery)
-	defer tick.Stop()
 	for {
+		if !h.anyToJudge() {
+			select {
+			case <-h.toJudge:
+			case <-ctx.Done():
+				return
+			}
+		}
 		select {
-		case <-tick.C:
+		case <-time.After(h.cfg.PolicyEvery):
 			h.ApplyPolicy()
 		case <-ctx.Done():
 			return
 		}
 	}
+}
+
+// beginsUnderPolicy wakes watchPolicy: something runs that the policy may stop.
+func (h *Host) beginsUnderPolicy() {
+	select {
+	case h.toJudge <- struct{}{}:
+	default: // it will look
+	}
+}
+
+// anyToJudge reports whether anything runs that the policy may stop.
+func (h *Host) anyToJudge() bool {
+	if len(h.standing()) > 0 {
+		return true
+	}
+	for _, r := range h.residents.all() {
+		if f := r.footing(); f != nil && !f.bundle.BuiltIn {
+			return true
+		}
+	}
+	return false
 }
 
 // ApplyPolicy stops every agent that may not go on under the policy as it is now:

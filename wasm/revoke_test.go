@@ -202,11 +202,15 @@ func TestRevokedResident(t *testing.T) {
 					waiting <- p.send(p.request("probe", `{"Do":"forever"}`, func(q *rmp.AgentRequest) { q.Budget.DeadlineMillis = 300_000 }))
 				}()
 				eventually(t, func() bool { return p.state("probe").Working != "" })
+				if !p.host.anyToJudge() {
+					t.Error("nobody looks at the policy for it")
+				}
 				tt.take(t, p)
 				if res := <-waiting; res.Status != rmp.StatusFailed || res.Error.Code != CodeRevoked || !strings.Contains(res.Error.Message, tt.want) {
 					t.Errorf("%s %+v", res.Status, res.Error)
 				}
 				eventually(t, func() bool { return p.host.residents.get("probe") == nil })
+				eventually(t, func() bool { return !p.host.anyToJudge() }) // and the daemon sleeps
 				if s := p.state("probe"); s.State != StateFailed || !strings.Contains(s.Error, tt.want) || s.PID != 0 || s.Crashes != 0 {
 					t.Errorf("state %+v", s)
 				}
