@@ -287,6 +287,32 @@ func TestRun(t *testing.T) {
 	}
 }
 
+// TestSkippedNamesTheCause: for a node that never ran, the node that failed is told,
+// however far away; a guard that did not hold is nobody's failure.
+func TestSkippedNamesTheCause(t *testing.T) {
+	for _, c := range []struct {
+		yaml string
+		a    act
+		want string
+	}{
+		{small("a; b; c", "a.out -> b.in; b.out -> c.in", ""), fails("broken", false), "a: b:a c:a"},
+		{small("a; b; c", "a.ok == true -> b.in; b.out -> c.in", ""), answers("ok", "false"), "a: b: c:"},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			var got []string
+			for _, e := range runPlan(t.Context(), plan(t, c.yaml), &Engine{}, map[string]act{"a": c.a}).events {
+				var m nodeFinishedMeta
+				if e.Kind == kindNodeFinished && json.Unmarshal(e.Meta, &m) == nil {
+					got = append(got, m.Node+":"+m.Cause)
+				}
+			}
+			if s := strings.Join(got, " "); s != c.want {
+				t.Errorf("%s, not %s", s, c.want)
+			}
+		})
+	}
+}
+
 // TestEvents holds the whole trail of a run that has a bit of everything.
 func TestEvents(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

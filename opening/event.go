@@ -139,6 +139,7 @@ type nodeFinishedMeta struct {
 	Usage       *rmp.Usage      `json:"usage,omitempty"`
 	Error       *rmp.AgentError `json:"error,omitempty"`
 	Reason      string          `json:"reason,omitempty"` // of a skipped node
+	Cause       string          `json:"cause,omitempty"`  // the node whose failure is that reason
 	ReusedFrom  *Reused         `json:"reused_from,omitempty"`
 }
 

@@ -104,7 +104,7 @@ func (r *runner) settled(i int) {
 	r.event(kindNodeFinished, status.level(), nodeFinishedMeta{
 		Node: node.ID, Attempt: n.attempt, Status: status, DurationMS: rec.DurationMS,
 		OutputsHash: rec.OutputHash, Usage: rec.Usage, Error: n.err, Reason: rec.Reason,
-		ReusedFrom: rec.ReusedFrom,
+		Cause: r.cause(i), ReusedFrom: rec.ReusedFrom,
 	}, "%s", r.sentence(i))
 }
 
@@ -156,6 +156,17 @@ func (r *runner) reason(i int) string {
 		return r.m.root(i)
 	case Cancelled:
 		return r.stopReason()
+	}
+	return ""
+}
+
+// cause is the node that failed, for one that was skipped for it, and else "".
+func (r *runner) cause(i int) string {
+	if r.m.nodes[i].state != Skipped {
+		return ""
+	}
+	if _, from := r.m.origin(i); r.m.nodes[from].state == Failed {
+		return r.m.g.ids[from]
 	}
 	return ""
 }

@@ -113,20 +113,26 @@ func (m *machine) attempts(i int) string {
 	return fmt.Sprintf(" on attempt %d of %d", m.nodes[i].attempt, r.MaxAttempts)
 }
 
-// root follows skipped nodes back to the guard or the node that decided.
-func (m *machine) root(i int) string {
+// origin follows skipped nodes back to the edge whose guard or whose node decided,
+// and returns it with the node it comes from.
+func (m *machine) origin(i int) (e Edge, from int) {
 	for {
-		e := m.g.o.Edges[m.nodes[i].cause]
-		from := m.g.index[e.From.Node]
-		switch m.nodes[from].state {
-		case Skipped:
-			i = from
-		case Succeeded:
-			return m.guard(e)
-		default:
-			return m.why(from)
+		e = m.g.o.Edges[m.nodes[i].cause]
+		from = m.g.index[e.From.Node]
+		if m.nodes[from].state != Skipped {
+			return e, from
 		}
+		i = from
 	}
+}
+
+// root says why a node was skipped.
+func (m *machine) root(i int) string {
+	e, from := m.origin(i)
+	if m.nodes[from].state == Succeeded {
+		return m.guard(e)
+	}
+	return m.why(from)
 }
 
 // guard says in a sentence why a guard did not hold.

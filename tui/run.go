@@ -3,7 +3,6 @@ package tui
 import (
 	"encoding/json"
 	"fmt"
-	"strings"
 	"time"
 )
 
@@ -31,6 +30,8 @@ type meta struct {
 		TokensOut int64 `json:"tokens_out"`
 	} `json:"usage"`
 	Summary string `json:"summary"`
+	Reason  string `json:"reason"`
+	Cause   string `json:"cause"` // the node whose failure is the reason
 }
 
 // startedMeta is what run.started alone has: the nodes in the file's order.
@@ -127,22 +128,21 @@ func (n *Node) apply(kind, message string, m *meta, at time.Time) {
 		n.Status, n.Attempt, n.Tokens = m.Status, max(n.Attempt, m.Attempt), m.Usage.TokensIn+m.Usage.TokensOut
 		n.Duration = time.Duration(m.DurationMS) * time.Millisecond
 		if n.Status != "ok" {
-			n.Detail = n.detail(message)
+			n.Detail = m.why(message)
 		}
 	}
 }
 
-// detail is a message about the node's end without what its row says already, and
-// without what the row of another node says that failed.
-func (n *Node) detail(message string) string {
-	if why, skipped := strings.CutPrefix(message, n.ID+" was skipped because "); skipped {
-		if cause, _, failed := strings.Cut(why, " failed"); failed && !strings.Contains(cause, " ") {
-			return cause + " failed"
-		}
-		return why
+// why is the reason of an end that is not what was hoped for, without what the
+// node's row says already and what stands in the row of the node that caused it.
+func (m *meta) why(message string) string {
+	switch {
+	case m.Cause != "":
+		return m.Cause + " failed"
+	case m.Reason != "":
+		return m.Reason
 	}
-	why, _ := strings.CutPrefix(message, n.ID+" failed: ")
-	return why
+	return message
 }
 
 // ended is how many nodes have ended.

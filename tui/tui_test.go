@@ -291,20 +291,19 @@ func TestNamesAreShownSafely(t *testing.T) {
 	}
 }
 
-// TestDetailSaysItOnce: a row does not repeat its own name and state, nor what
-// stands in another's.
-func TestDetailSaysItOnce(t *testing.T) {
-	for message, want := range map[string]string{
-		"send failed: exit: status 1: no":                                                     "exit: status 1: no",
-		"send failed on attempt 2 of 2: exit: status 1":                                       "send failed on attempt 2 of 2: exit: status 1",
-		"send was skipped because who failed: exit: status 1":                                 "who failed",
-		"send was skipped because who failed on attempt 2: no":                                "who failed",
-		"send was skipped because check.ok == true does not hold (check.ok is \"it failed\")": "check.ok == true does not hold (check.ok is \"it failed\")",
-		"send was cancelled": "send was cancelled",
-		"":                   "",
+// TestSkippedRowIsBrief: what the row of another node says is not said again.
+func TestSkippedRowIsBrief(t *testing.T) {
+	for meta, want := range map[string]string{
+		`{"node":"send","status":"skipped","reason":"who failed: exit: status 1","cause":"who"}`: "who failed",
+		`{"node":"send","status":"skipped","reason":"check.ok == true does not hold"}`:           "check.ok == true does not hold",
+		`{"node":"send","status":"error"}`:                                                       "the message",
 	} {
-		if got := (&Node{ID: "send"}).detail(message); got != want {
-			t.Errorf("%q became %q", message, got)
+		var run Run
+		if err := run.Apply(&Event{Kind: "node.finished", Message: "the message", Meta: []byte(meta)}); err != nil {
+			t.Fatal(err)
+		}
+		if got := run.Nodes[0].Detail; got != want {
+			t.Errorf("%s is shown as %q", meta, got)
 		}
 	}
 }
