@@ -173,11 +173,11 @@ func runCommand(ctx context.Context, io *IO, f *runFlags) error {
 		}
 		f.alone = true
 	}
-	return runHere(ctx, io, cfg, f)
+	return runLocally(ctx, io, cfg, f)
 }
 
-// runHere carries a run out in this process.
-func runHere(ctx context.Context, io *IO, cfg *Loaded, f *runFlags) error {
+// runLocally carries a run out in this process.
+func runLocally(ctx context.Context, io *IO, cfg *Loaded, f *runFlags) error {
 	o, src, err := io.readOpening(cfg, f)
 	if err != nil {
 		return err

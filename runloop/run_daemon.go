@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"hash/maphash"
-	"path/filepath"
 
 	"github.com/google/uuid"
 
@@ -36,8 +35,7 @@ func (o *IO) daemonForRun(ctx context.Context, cfg *Loaded, f *runFlags) (*daemo
 // not if it was to be left to the daemon, or if one was configured or is the system's,
 // whose ledger and rules are others.
 func (f *runFlags) mayRunHere(cfg *Loaded) bool {
-	own := filepath.Join(cfg.Runtime.Workdir, "sock", "rmp.sock")
-	return f.params.prompt != nil && !f.detach && daemonSocket(cfg) == own
+	return f.params.prompt != nil && !f.detach && daemonSocket(cfg) == ownSocket(cfg)
 }
 
 // runInDaemon submits an opening to the daemon, follows its run and ends with

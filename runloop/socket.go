@@ -17,8 +17,12 @@ func socketPath(cfg *Loaded) string {
 	case cfg.Runtime.SocketsDir != "":
 		return filepath.Join(cfg.Runtime.SocketsDir, "rmp.sock")
 	}
-	return filepath.Join(cfg.Runtime.Workdir, "sock", "rmp.sock")
+	return ownSocket(cfg)
 }
+
+// ownSocket is where the user's own daemon listens unless another place is
+// configured.
+func ownSocket(cfg *Loaded) string { return filepath.Join(cfg.Runtime.Workdir, "sock", "rmp.sock") }
 
 // daemonSocket is where a client looks for the daemon: as above and, when
 // nothing is configured and there is none of the user's own, the system's.
